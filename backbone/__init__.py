@@ -1,0 +1,12 @@
+"""MobileNet as a backbone: plain PyTorch, importable into any project.
+
+>>> from backbone import MobileNetV1, count_cost
+>>> net = MobileNetV1(alpha=0.5, taps=("conv_11", "conv_13"))
+>>> maps = net(images)        # {"conv_11": (B, 256, H/16, W/16), "conv_13": (B, 512, H/32, W/32)}
+"""
+
+from backbone.cost import Cost, LayerCost, count_cost
+from backbone.features import Backbone, FeatureInfo
+from backbone.mobilenet import MobileNetV1
+
+__all__ = ["Backbone", "Cost", "FeatureInfo", "LayerCost", "MobileNetV1", "count_cost"]

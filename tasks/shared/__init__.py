@@ -1,0 +1,1 @@
+"""What more than one task needs: composition, training, evaluation, images."""

@@ -1,0 +1,87 @@
+"""The one place that turns config into objects."""
+
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from tasks.shared.contract import Data, Task
+from tasks.shared.errors import UserError
+
+OWN_PACKAGES = ("backbone", "tasks")
+
+
+def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
+    """Call the class or function that `node["_target_"]` names with the node's other keys and `more`.
+
+    Only what our own packages define can be named: configs come out of checkpoints, which must not run code.
+    A ValueError of the callee becomes a UserError.
+    """
+    target = node.get("_target_")
+    if not isinstance(target, str) or target.split(".")[0] not in OWN_PACKAGES:
+        raise UserError(f"{key}._target_={target!r}; expected a class or function of {' or '.join(OWN_PACKAGES)}")
+    module, _, name = target.rpartition(".")
+    try:
+        made = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{key}._target_={target!r} does not exist ({error})") from error
+    home = getattr(made, "__module__", "").split(".")[0]
+    if home not in OWN_PACKAGES or not (inspect.isclass(made) or inspect.isfunction(made)):
+        raise UserError(f"{key}._target_={target!r} is not a class or function of {' or '.join(OWN_PACKAGES)}")
+    arguments = {k: v for k, v in node.items() if k not in ("_target_", "name")} | more
+    try:
+        return made(**arguments)
+    except ValueError as error:
+        raise UserError(str(error)) from error
+
+
+def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val")) -> Data:
+    node = config.get("data")
+    if node is None:
+        raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
+    return construct("data", node, resolution=_resolution(config), splits=tuple(splits))
+
+
+def build_task(config: dict[str, Any], num_classes: int) -> Task:
+    """The network of a run: backbone, head, and the settings that concern the whole of it."""
+    backbone = construct("backbone", config["backbone"])
+    task = construct("task", config["task"], backbone=backbone, num_classes=num_classes, resolution=_resolution(config))
+    momentum = config["trainer"]["bn_momentum"]
+    if momentum is not None:
+        for module in task.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = momentum
+    return task
+
+
+def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
+    """`build_task` with weights, every one of which must fit."""
+    task = build_task(config, num_classes)
+    expected = task.state_dict()
+    missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
+    shapes = [n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape]
+    if missing or extra or shapes:
+        parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", sorted(shapes))]
+        listed = "; ".join(f"{what} {len(names)}: {', '.join(names[:3])}" for what, names in parts if names)
+        raise UserError(f"{source} does not fit the network that its config describes: {listed}")
+    task.load_state_dict(weights)
+    return task
+
+
+def check_kind(task: Task, data: Data, config: dict[str, Any]) -> None:
+    """Refuse data that the task cannot learn from."""
+    if task.data_kind != data.kind:
+        raise UserError(
+            f"task={config['task']['name']} needs {task.data_kind} data, but data={config['data'].get('name')} "
+            f"is {data.kind} data"
+        )
+
+
+def _resolution(config: dict[str, Any]) -> int:
+    resolution = config["resolution"]
+    if not isinstance(resolution, int) or resolution < 1:
+        raise UserError(f"resolution={resolution!r}; expected a positive number of pixels")
+    return resolution

@@ -1,0 +1,73 @@
+"""What happens around training: checkpoints and progress."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+from lightning.pytorch.callbacks import Callback
+
+from tasks.shared.checkpoint import replace_file
+
+log = logging.getLogger(__name__)
+
+
+class Checkpoints(Callback):
+    """`last.ckpt` at the start and after every epoch, to resume from; `best.ckpt` by the task's metric, to use.
+
+    Both are written beside and moved into place, so that a stop at any moment, even a kill, leaves whole files:
+    an interrupted run resumes at the beginning of the epoch that it was in.
+    """
+
+    def __init__(self, folder: Path, monitor: str):
+        self.folder, self.monitor = folder, f"val/{monitor}"
+        self.best = -1.0
+        self.validated = False
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if not (self.folder / "last.ckpt").exists():
+            self._save(trainer, "last")
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        score = float(trainer.callback_metrics.get(self.monitor, 0.0))
+        improved = self.validated and score > self.best
+        self.validated = False
+        if improved:
+            self.best = score
+            self._save(trainer, "best", weights_only=True)
+        self._save(trainer, "last")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.best = state_dict["best"]
+
+    def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> None:
+        temporary = self.folder / f"{name}.ckpt.part"
+        trainer.save_checkpoint(temporary, weights_only=weights_only)
+        if trainer.is_global_zero:
+            replace_file(temporary, self.folder / f"{name}.ckpt")
+
+
+class LineProgress(Callback):
+    """A line an epoch, where there is no terminal to draw a bar on."""
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.start, self.validated = time.monotonic(), False
+
+    def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.validated = True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        figures = trainer.callback_metrics
+        shown = sorted(name for name in figures if name.startswith("train/"))
+        if self.validated:
+            shown.append(f"val/{module.task.monitor}")  # type: ignore[union-attr]
+        line = "  ".join(f"{name} {float(figures[name]):.4f}" for name in shown if name in figures)
+        seconds = time.monotonic() - self.start
+        log.info("epoch %d/%d  %s  (%.0f s)", trainer.current_epoch + 1, trainer.max_epochs, line, seconds)

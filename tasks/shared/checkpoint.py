@@ -1,0 +1,66 @@
+"""Checkpoints that carry their config, and never run code."""
+
+import os
+import pickle
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.shared.errors import UserError
+
+KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does not know of
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with."""
+
+    path: Path
+    config: dict[str, Any]
+    info: dict[str, Any]
+    weights: dict[str, Tensor]
+
+    @property
+    def task(self) -> str:
+        return self.config["task"]["name"]
+
+
+def find_checkpoint(place: str | Path, name: str = "best") -> Path:
+    """A checkpoint's path: `place` itself, or `checkpoints/<name>.ckpt` of the run folder `place`."""
+    path = Path(place)
+    if path.is_dir():
+        path = path / "checkpoints" / f"{name}.ckpt"
+        if not path.is_file():
+            raise UserError(f"{place}: no run folder, it holds no checkpoints/{name}.ckpt")
+    if not path.is_file():
+        raise UserError(f"{place}: no such checkpoint")
+    return path
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint without executing anything in it.
+
+    The weights are the moving average where the run kept one.
+    Raises UserError naming the file if it is damaged, not a checkpoint, or not one of ours.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UserError(f"{path}: not a checkpoint, or damaged ({str(error).splitlines()[0]})") from error
+    ours = content.get(KEY) if isinstance(content, dict) else None
+    if not isinstance(ours, dict) or "state_dict" not in content:
+        raise UserError(f"{path}: not a checkpoint of this toolkit; expected one that tools/train.py has written")
+    state = content["state_dict"]
+    prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
+    weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
+    return Checkpoint(path, ours["config"], ours["info"], weights)
+
+
+def replace_file(temporary: Path, final: Path) -> None:
+    """Put a completely written file in place in one step, so that a stop at any time leaves the old or the new."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(final)

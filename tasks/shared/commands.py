@@ -1,0 +1,118 @@
+"""From a tool's overrides to what it does. Composes and checks first; what needs torch is imported after that."""
+
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from tasks.shared.config import (
+    CONFIGS,
+    check_keys,
+    compose_config,
+    is_group,
+    parse_overrides,
+    plain,
+    quote_paths,
+    run_config,
+)
+from tasks.shared.errors import UserError
+
+
+def train(arguments: list[str]) -> None:
+    """tools/train.py: Hydra composes and sweeps; a resumed run takes its config from its checkpoint."""
+    flags = [a for a in arguments if a.startswith("-")]
+    values = quote_paths([a for a in arguments if not a.startswith("-")])
+    overrides = parse_overrides(values)
+    if any(o.key_or_group == "resume" and o.value() is not None for o in overrides):
+        _resume(arguments)
+        return
+    # Composed once here with the group choices alone (the first of each sweep), to know which keys there are.
+    chosen = [f"{o.key_or_group}={next(o.sweep_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()}"
+              for o in overrides if is_group(o) and not o.is_delete()]  # fmt: skip
+    check_keys(overrides, compose_config("train", chosen))
+    sys.argv = [sys.argv[0], *flags, *values]
+    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(_train_job)()
+
+
+def _train_job(config: DictConfig) -> None:
+    """One run, or one of a sweep's."""
+    job = plain(config)
+    output = _run_folder(job)
+    del job["output"], job["resume"]
+    from tasks.shared.cli import log_to_terminal, show_user_errors
+    from tasks.shared.engine import train as run
+
+    log_to_terminal()  # Hydra has set its own
+    with show_user_errors():  # inside the job, as Hydra prints a traceback for what leaves it
+        run(job, output)
+
+
+def _run_folder(config: dict[str, Any]) -> Path:
+    """runs/<task>/<time>, and in a sweep a folder for each of its runs below; names without `=` and commas."""
+    sweep = HydraConfig.get()
+    stamp = Path(sweep.sweep.dir).name
+    folder = Path(config["output"] or f"runs/{config['task']['name']}/{stamp}")
+    if sweep.mode == RunMode.MULTIRUN:
+        name = re.sub(r"[^\w.-]+", "_", sweep.job.override_dirname.replace("=", "-"))
+        return folder / f"{sweep.job.num}_{name}"
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"output={folder} exists already; choose another, or resume={folder} to go on with it")
+    return folder
+
+
+def _resume(arguments: list[str]) -> None:
+    from tasks.shared.checkpoint import load_checkpoint
+    from tasks.shared.engine import resume_point
+    from tasks.shared.engine import train as run
+
+    overrides = parse_overrides(quote_paths(arguments))
+    place = next(o.value() for o in overrides if o.key_or_group == "resume")
+    checkpoint, folder = resume_point(str(place))
+    own = OmegaConf.create({"resume": None})
+    config, _ = run_config(load_checkpoint(checkpoint).config, overrides, own, str(checkpoint))
+    run(plain(config), folder, resume=checkpoint)
+
+
+def evaluate(arguments: list[str]) -> None:
+    """tools/eval.py"""
+    config, own, checkpoint = _from_checkpoint("eval", arguments)
+    from tasks.shared.report import print_metrics
+    from tasks.shared.scoring import score_checkpoint
+
+    output = Path(own["output"] or f"runs/eval/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    metrics = score_checkpoint(checkpoint, config, output)
+    print_metrics(metrics)
+    print(f"results: {output}")
+
+
+def predict(arguments: list[str]) -> None:
+    """tools/predict.py"""
+    config, own, checkpoint = _from_checkpoint("predict", arguments)
+    from tasks.shared.predicting import predict_files
+
+    output = Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"])
+    print(f"results: {output}")
+
+
+def _from_checkpoint(tool: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """The run's config with overrides, the tool's own keys, and the checkpoint's path."""
+    overrides = parse_overrides(quote_paths(arguments))
+    keys = compose_config(tool, [])
+    given = {o.key_or_group: o.value() for o in overrides}
+    needed = [key for key in OmegaConf.missing_keys(keys) if key not in given]
+    if needed:
+        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in sorted(needed)))
+    if "checkpoint" in given and not Path(str(given["checkpoint"])).exists():
+        raise UserError(f"checkpoint={given['checkpoint']}: no such file or run folder")
+    from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
+
+    path = find_checkpoint(str(given["checkpoint"]))
+    config, own = run_config(load_checkpoint(path).config, overrides, keys, str(path))
+    return plain(config), plain(own), path

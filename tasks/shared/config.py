@@ -1,0 +1,173 @@
+"""Composing configs, and telling users what is wrong with their overrides. Imports nothing heavy."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tasks.shared.errors import UserError
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+# Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
+PATH_KEYS = (
+    "annotations", "checkpoint", "classes", "images", "input", "minival", "output", "path", "resume", "root", "run",
+    "runs", "source",
+)  # fmt: skip
+FREE = ("options",)  # nodes whose keys belong to somebody else's function
+
+
+def groups() -> dict[str, list[str]]:
+    """Config groups and their options, as the folders of configs/ hold them."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONFIGS.iterdir())
+        if folder.is_dir()
+    }
+
+
+def quote_paths(arguments: list[str]) -> list[str]:
+    """Overrides with the values of path-valued keys quoted for Hydra's parser, unless they are already."""
+    return [_quote(argument) for argument in arguments]
+
+
+def _quote(argument: str) -> str:
+    match = re.fullmatch(r"(\+{0,2}[\w.]+)=(.*)", argument, re.DOTALL)
+    if not match or match[1].split(".")[-1] not in PATH_KEYS:
+        return argument
+    key, value = match.groups()
+    if value in ("null", "") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return argument
+    value = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{value}'"
+
+
+def parse_overrides(arguments: list[str]) -> list[Override]:
+    """Hydra overrides; a UserError names the one that is none."""
+    parser, parsed = OverridesParser.create(), []
+    for argument in arguments:
+        try:
+            parsed.append(parser.parse_override(argument))
+        except HydraException as error:
+            raise UserError(
+                f"cannot read {argument!r}; expected key=value ({str(error).splitlines()[0]}). A value with commas, "
+                "brackets or = in it needs quotes of its own: key=\"'value'\""
+            ) from error
+    return parsed
+
+
+def is_group(override: Override) -> bool:
+    return override.key_or_group in groups()
+
+
+def compose_config(name: str, arguments: list[str]) -> DictConfig:
+    """Compose configs/<name>.yaml with overrides that have been checked."""
+    try:
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(name, overrides=arguments)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(str(error).strip()) from error
+
+
+def check_keys(overrides: list[Override], config: DictConfig) -> None:
+    """Every override must set a key that `config` has; a UserError lists the nearest keys to all that do not."""
+    problems = []
+    for override in overrides:
+        key = override.key_or_group
+        if key.startswith("hydra.") or (is_group(override) and not override.is_delete()):
+            continue
+        if override.is_delete():
+            problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
+        elif not _has(config, key):
+            problems.append(f"unknown key {key!r}; {_nearest(key, config)}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node) or part not in node:
+            return False
+        if part in FREE:
+            return True
+        node = node._get_node(part)
+    return True
+
+
+def _nearest(key: str, config: DictConfig) -> str:
+    known = _keys(config)
+    last = key.split(".")[-1]
+    same = [k for k in known if k.split(".")[-1] == last]
+    close = difflib.get_close_matches(key, [*known, *groups()], n=4, cutoff=0.5)
+    by_last = [k for k in known if difflib.SequenceMatcher(None, k.split(".")[-1], last).ratio() > 0.75]
+    found = list(dict.fromkeys([*same, *close, *by_last]))[:5]
+    if found:
+        return f"the nearest keys: {', '.join(found)}"
+    return f"the top-level keys: {', '.join(str(k) for k in config)}"
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in config:
+        key = f"{prefix}{name}"
+        keys.append(key)
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            keys += _keys(node, f"{key}.")
+    return keys
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Resolved, plain data; a UserError names every key that is missing."""
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in missing))
+    try:
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}
+
+
+def run_config(
+    run: dict[str, Any], overrides: list[Override], tool: DictConfig, source: str
+) -> tuple[DictConfig, DictConfig]:
+    """A run's config with overrides applied, and the tool's own keys with theirs.
+
+    run: the config that a checkpoint carries. The groups data, trainer and optim can be chosen anew; what makes the
+    network is the checkpoint's.
+    """
+    name = run["task"]["name"]
+    chosen = [o for o in overrides if is_group(o)]
+    for override in chosen:
+        if override.key_or_group == "task" and override.value() == name:
+            continue
+        if override.key_or_group == "task":
+            raise UserError(f"{source} was trained with task={name}, not {override.input_line}")
+        if override.key_or_group not in ("data", "trainer", "optim"):
+            raise UserError(f"{override.input_line}: {override.key_or_group} is fixed by the checkpoint {source}")
+    config = OmegaConf.create(run)
+    fresh = [o for o in chosen if o.key_or_group != "task"]
+    if fresh:
+        composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in fresh)])
+        for override in fresh:
+            group = override.key_or_group
+            config[group] = composed[group]
+    own = OmegaConf.create(OmegaConf.to_container(tool))
+    values = [o for o in overrides if not is_group(o)]
+    both = OmegaConf.merge(config, own)
+    assert isinstance(both, DictConfig)
+    check_keys(values, both)
+    for override in values:
+        target = own if override.key_or_group.split(".")[0] in own else config
+        OmegaConf.update(target, override.key_or_group, override.value(), force_add=True)
+    assert isinstance(own, DictConfig)
+    return config, own

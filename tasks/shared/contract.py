@@ -1,0 +1,109 @@
+"""What a task, its data and its evaluator owe each other. Everything shared is written against these four."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from PIL import Image
+from torch import Tensor, nn
+
+Targets = list[dict[str, Any]]
+
+
+class Batch(NamedTuple):
+    """What a loader yields.
+
+    images: (B, 3, H, W) uint8, 0 to 255; the network normalises them on its device.
+    targets: one dict a picture. Always `file` (str) and `size` (original height, width), and what the task's
+        loss and evaluator read; for detection see `tasks.shared.detection.data`.
+    """
+
+    images: Tensor
+    targets: Targets
+
+
+class Data(Protocol):
+    """A data set with a training and a validation split."""
+
+    kind: str
+    """What its targets are, as in `Task.data_kind`."""
+    info: dict[str, Any]
+    """Plain data that a trained network needs to name its answers; stored in the checkpoint."""
+
+    @property
+    def num_classes(self) -> int: ...
+
+    def train_loader(self, seed: int) -> Iterable[Batch]: ...
+
+    def val_loader(self) -> Iterable[Batch]: ...
+
+
+class Evaluator(Protocol):
+    """Collects results over a validation set. Holds a few numbers a picture, never pictures or maps."""
+
+    def reset(self) -> None:
+        """Forget all results."""
+
+    def update(self, results: Sequence[Any], targets: Targets) -> None: ...
+
+    def gather(self) -> None:
+        """Under DDP: bring the results of all processes together."""
+
+    def compute(self) -> dict[str, float]:
+        """Flat name -> figure; a figure that cannot be had is left out."""
+
+    def save(self, folder: Path) -> None:
+        """Write the results in the format that the field exchanges."""
+
+
+class Task(nn.Module):
+    """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
+
+    Class attributes: `monitor` is the metric of `Evaluator.compute` that picks the best checkpoint (higher is
+    better), `data_kind` the kind of data it learns from.
+    """
+
+    monitor: str
+    data_kind: str
+
+    def forward(self, images: Tensor) -> Any:
+        """images (B, 3, H, W), uint8 or float in 0 to 255 -> outputs, the same type in training and evaluation."""
+        raise NotImplementedError
+
+    def loss(self, outputs: Any, targets: Targets) -> dict[str, Tensor]:
+        """Named scalars; their sum is what training minimises."""
+        raise NotImplementedError
+
+    def predict(self, outputs: Any, sizes: Tensor) -> list[Any]:
+        """One result a picture, in units of the original picture; sizes (B, 2): its height and width in pixels."""
+        raise NotImplementedError
+
+    def evaluator(self, data: Any, info: dict[str, Any]) -> Evaluator:
+        """An evaluator for `data`'s validation split; `info` names what this network's outputs mean."""
+        raise NotImplementedError
+
+    def draw(self, image: Image.Image, result: Any, info: dict[str, Any], target: Any = None) -> Image.Image:
+        """The picture with the answer drawn on, and beside it the truth where `target` gives it."""
+        raise NotImplementedError
+
+    def describe(self, result: Any, info: dict[str, Any]) -> Any:
+        """The answer as plain data for predictions.json."""
+        raise NotImplementedError
+
+
+class Normalize(nn.Module):
+    """uint8 pixels to what the backbone expects, once a batch and on its device.
+
+    mean, std: per channel, of pixels scaled to [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer("mean", 255 * Tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * Tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.to(self.mean.dtype) - self.mean) / self.std

@@ -1,0 +1,1 @@
+"""What every detector needs: COCO data, boxes, matching, post-processing, evaluation, drawing."""

@@ -1,0 +1,255 @@
+"""Detection data sets in COCO's format: Microsoft's own, anybody's, and the drawn sample, all by one reader."""
+
+import logging
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from tasks.shared.contract import Batch
+from tasks.shared.detection.annotations import (
+    SHOWN,
+    CocoAnnotations,
+    check_same_categories,
+    concatenate,
+    read_annotations,
+)
+from tasks.shared.detection.augment import flip_and_crop
+from tasks.shared.detection.sample import draw_detection_sample
+from tasks.shared.errors import UserError
+from tasks.shared.images import collate_images, read_image, square
+from tasks.shared.loading import make_loader, seeded
+
+log = logging.getLogger(__name__)
+ON_CORRUPT = ("error", "skip")
+
+
+class CocoDataset(Dataset):
+    """Pictures squashed to a square, with their boxes.
+
+    Asked for (epoch, index); gives the image (3, R, R) uint8 and a target dict: `boxes` (N, 4) float xyxy in pixels
+    of the squashed picture, `labels` (N,) int64, `image_id`, `size` (original height, width), `file`.
+    None for a corrupt picture where `skip_corrupt`.
+    """
+
+    def __init__(
+        self, images: Path, annotations: CocoAnnotations, resolution: int, augment: bool, seed: int, skip_corrupt: bool
+    ):
+        self.images, self.annotations, self.resolution = images, annotations, resolution
+        self.augment, self.seed, self.skip_corrupt = augment, seed, skip_corrupt
+
+    def __len__(self) -> int:
+        return len(self.annotations)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, dict[str, Any]] | None:
+        epoch, index = key
+        table = self.annotations
+        path = self.images / table.file_name(index)
+        height, width = table.sizes[index].tolist()
+        try:
+            image = read_image(path)
+            if image.shape[-2:] != (height, width):
+                found = f"{image.shape[-1]}x{image.shape[-2]}"
+                raise UserError(f"{path}: is {found} pixels, but {table.path.name} says {width}x{height}")
+        except UserError as error:
+            if not self.skip_corrupt:
+                raise UserError(f"{error}; data.on_corrupt=skip leaves such pictures out") from error
+            log.warning("left out: %s", error)
+            return None
+        low, high = table.offsets[index : index + 2]
+        boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
+        if self.augment:
+            with seeded(self.seed, epoch, index):
+                image, boxes, labels = flip_and_crop(image, boxes, labels)
+        scale = self.resolution / torch.tensor([image.shape[-1], image.shape[-2]]).repeat(2)
+        target = {
+            "boxes": boxes * scale,
+            "labels": labels,
+            "image_id": int(table.image_ids[index]),
+            "size": (height, width),
+            "file": str(path),
+        }
+        return square(image, self.resolution), target
+
+
+def collate(items: list[tuple[torch.Tensor, dict[str, Any]] | None]) -> Batch:
+    """Skipped pictures are left out; a batch of none has no images."""
+    kept = [item for item in items if item is not None]
+    if not kept:
+        return Batch(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
+    return Batch(collate_images([image for image, _ in kept]), [target for _, target in kept])
+
+
+class CocoData:
+    """Training and validation pictures in COCO's format, see `tasks.shared.contract.Data`.
+
+    Args:
+        train, val: {"images": folder, "annotations": file}. Only `splits` are opened.
+        tables: annotations of a split that were read already.
+        resolution: side in pixels that the network is given.
+        batch_size, val_batch_size: pictures a step.
+        augment: flip and SSD crop in training.
+        evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
+        on_corrupt: "error", or "skip" to leave out and report pictures that are missing or unreadable.
+        workers: loader processes; None chooses from the machine.
+        seed: of order and augmentation.
+
+    Raises UserError, naming files and ids, for everything that would break later: it reads all annotations and
+    looks for every picture before the first step.
+    """
+
+    kind = "detection"
+
+    def __init__(
+        self,
+        train: dict[str, str],
+        val: dict[str, str],
+        *,
+        resolution: int,
+        batch_size: int = 24,
+        val_batch_size: int = 16,
+        augment: bool = True,
+        evaluate_on: str = "val",
+        on_corrupt: str = "error",
+        workers: int | None = None,
+        seed: int = 0,
+        splits: Sequence[str] = ("train", "val"),
+        tables: dict[str, CocoAnnotations] | None = None,
+    ):
+        if on_corrupt not in ON_CORRUPT:
+            raise UserError(f"data.on_corrupt={on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
+        if evaluate_on not in ("train", "val"):
+            raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
+        if batch_size < 1 or val_batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
+        places = {"train": train, "val": train if evaluate_on == "train" else val}
+        self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
+        self.augment, self.seed, self.workers = augment, seed, workers
+        self.skip_corrupt = on_corrupt == "skip"
+        self.images = {split: Path(places[split]["images"]) for split in splits}
+        self.tables: dict[str, CocoAnnotations] = {}
+        for split, folder in self.images.items():
+            table = (tables or {}).get(split) or read_annotations(Path(places[split]["annotations"]))
+            self.tables[split] = _with_pictures(table, folder, self.skip_corrupt)
+        self.val_annotations = Path(places["val"]["annotations"])
+        first, *others = self.tables.values()
+        for other in others:
+            check_same_categories(first, other)
+        self.info: dict[str, Any] = {"class_names": first.class_names, "category_ids": first.category_ids}
+        for remark in dict.fromkeys(remark for table in self.tables.values() for remark in table.remarks):
+            log.info(remark)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.info["class_names"])
+
+    def train_loader(self, seed: int) -> Iterable[Batch]:
+        dataset = CocoDataset(
+            self.images["train"], self.tables["train"], self.resolution, self.augment, seed, self.skip_corrupt
+        )
+        return make_loader(dataset, self.batch_size, collate, train=True, seed=seed, workers=self.workers)
+
+    def val_loader(self) -> Iterable[Batch]:
+        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, False, 0, self.skip_corrupt)
+        return make_loader(dataset, self.val_batch_size, collate, train=False, seed=0, workers=self.workers)
+
+
+def coco(
+    root: str, *, split: str = "2017", minival: str | None = None, minival_count: int = 8000, **options: Any
+) -> CocoData:
+    """Microsoft COCO as it is distributed, under one root.
+
+    split: "2017" (train2017, val2017) or "paper": the 2014 train and val pictures less the ids in the file
+    `minival` (one id a line), which are evaluated on (Sec. 4.6). That list is neither the usual 5k minival nor
+    val2017: val2017 pictures are among the ones it leaves for training.
+    minival_count: how many ids are expected, within a tenth.
+    """
+    base = Path(root)
+    if not base.is_dir():
+        raise UserError(
+            f"data.root={root}: no such folder; expected COCO's, with annotations/ and the pictures' folders"
+        )
+    if split == "2017":
+        return CocoData(_official(base, "train2017"), _official(base, "val2017"), **options)
+    if split == "paper":
+        return _paper_split(base, minival, minival_count, options)
+    raise UserError(f"data.split={split!r}; expected '2017' or 'paper'")
+
+
+def _official(base: Path, name: str) -> dict[str, str]:
+    return {"images": str(base / name), "annotations": str(base / "annotations" / f"instances_{name}.json")}
+
+
+def _paper_split(base: Path, minival: str | None, count: int, options: dict[str, Any]) -> CocoData:
+    if minival is None:
+        raise UserError("data.split=paper needs data.minival=FILE, the ids of the val2014 pictures that are held out")
+    if options.get("evaluate_on", "val") != "val":
+        raise UserError("data.split=paper is evaluated on its minival; expected data.evaluate_on=val")
+    held_out = _read_ids(Path(minival))
+    if abs(len(held_out) - count) > count / 10:
+        raise UserError(f"data.minival={minival}: {len(held_out)} ids; expected about {count} (data.minival_count)")
+    places = {name: _official(base, f"{name}2014") for name in ("train", "val")}
+    val = read_annotations(Path(places["val"]["annotations"])).below("val2014")
+    absent = sorted(held_out - set(val.image_ids.tolist()))
+    if absent:
+        listed = ", ".join(map(str, absent[:SHOWN]))
+        raise UserError(f"data.minival={minival}: {len(absent)} of its ids are no val2014 pictures: {listed}")
+    evaluated = np.isin(val.image_ids, list(held_out))
+    tables = {"val": val.select(evaluated)}
+    if "train" in options.get("splits", ("train",)):
+        train = read_annotations(Path(places["train"]["annotations"])).below("train2014")
+        tables["train"] = concatenate(train, val.select(~evaluated))
+    for place in places.values():
+        place["images"] = str(base)
+    return CocoData(places["train"], places["val"], tables=tables, **options)
+
+
+def _read_ids(path: Path) -> set[int]:
+    """Picture ids, one a line."""
+    if not path.is_file():
+        raise UserError(f"data.minival={path}: no such file")
+    ids = set()
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        if line.strip():
+            if not line.strip().isdigit():
+                raise UserError(f"{path}: line {number}: {line.strip()[:40]!r} is no picture id")
+            ids.add(int(line))
+    return ids
+
+
+def detection_sample(root: str, *, train: int = 400, val: int = 100, draw_seed: int = 0, **options: Any) -> CocoData:
+    """The drawn sample data set, written to `root` in COCO's format on first use and read like any other."""
+    folder = Path(root)
+    draw_detection_sample(folder, train, val, draw_seed)
+    log.info("data: drawn sample pictures in %s (%d + %d); yours: data=coco or data=coco_json", folder, train, val)
+    places = {
+        name: {"images": str(folder / name), "annotations": str(folder / "annotations" / f"instances_{name}.json")}
+        for name in ("train", "val")
+    }
+    return CocoData(places["train"], places["val"], **options)
+
+
+def _with_pictures(table: CocoAnnotations, folder: Path, skip: bool) -> CocoAnnotations:
+    """The pictures of `table` that exist; a missing one is an error unless `skip`."""
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; expected the pictures of {table.path}")
+    names = [table.file_name(index) for index in range(len(table))]
+    files = [folder / name for name in names]
+    there = {
+        parent: {f.name for f in os.scandir(parent)} if parent.is_dir() else set()
+        for parent in {f.parent for f in files}
+    }
+    exists = np.array([f.name in there[f.parent] for f in files], dtype=bool)
+    if exists.all():
+        return table
+    missing = [name for name, found in zip(names, exists, strict=True) if not found]
+    listed = ", ".join(missing[:SHOWN])
+    text = f"{len(missing)} of {len(names)} pictures listed in {table.path} are missing from {folder}: {listed}"
+    if not skip or not exists.any():
+        raise UserError(f"{text}; data.on_corrupt=skip goes on without them")
+    log.warning("left out: %s", text)
+    return table.select(exists)

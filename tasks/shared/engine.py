@@ -1,0 +1,123 @@
+"""Training a run, from a config to a folder with everything that it leaves behind."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+
+from tasks.shared.build import build_data, build_task, check_kind
+from tasks.shared.callbacks import Checkpoints, LineProgress
+from tasks.shared.checkpoint import find_checkpoint
+from tasks.shared.errors import UserError
+from tasks.shared.module import TrainingModule
+from tasks.shared.report import draw_curves, print_metrics
+from tasks.shared.runtime import keep_heap, pick_device, pick_precision
+from tasks.shared.scoring import score_checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> dict[str, float]:
+    """Train a run in the folder `output` and score its best checkpoint.
+
+    config: composed and resolved, plain data. resume: a last.ckpt to go on from.
+    Leaves config.yaml, checkpoints/{last,best}.ckpt, logs/, metrics.json, the evaluator's results, pictures/ and
+    curves.png in `output`; nothing if something is wrong with config or data, which is found out before.
+    Returns the final metrics.
+    """
+    settings = config["trainer"]
+    _check(config)
+    data = build_data(config)
+    pl.seed_everything(config["seed"], verbose=False)
+    task = build_task(config, data.num_classes)
+    check_kind(task, data, config)
+    evaluator = task.evaluator(data, data.info)
+    module = TrainingModule(
+        task, evaluator, config, data.info, ema_decay=settings["ema_decay"], channels_last=settings["channels_last"]
+    )
+    if settings["compile"]:
+        module.task.compile()
+    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader()
+
+    folder = output / "checkpoints"
+    folder.mkdir(parents=True, exist_ok=resume is not None)
+    (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    keep_heap()
+    trainer = make_trainer(settings, output, task.monitor)
+    log.info("run: %s", output)
+    try:
+        # Resuming reads our own checkpoint: weights_only, as everywhere.
+        trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
+    except SystemExit:
+        log.info("stopped; go on with: python tools/train.py resume=%s", output)
+        raise
+    if not trainer.is_global_zero:
+        return {}
+    best = folder / "best.ckpt"
+    metrics = score_checkpoint(best if best.exists() else folder / "last.ckpt", config, output)
+    draw_curves(output)
+    print_metrics(metrics)
+    return metrics
+
+
+def make_trainer(settings: dict[str, Any], output: Path, monitor: str) -> pl.Trainer:
+    """Lightning's Trainer for the config node `trainer`."""
+    # Lightning's notes on what our defaults have decided would hide those that matter.
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*GPU available but not used.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # the moving average
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message)
+    precision = settings["precision"]
+    if precision == "auto":
+        precision = pick_precision(pick_device(settings["accelerator"]))
+    progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
+    return pl.Trainer(
+        accelerator=settings["accelerator"],
+        devices=settings["devices"],
+        strategy=settings["strategy"],
+        precision=precision,
+        max_epochs=settings["max_epochs"],
+        check_val_every_n_epoch=settings["val_every_epochs"],
+        gradient_clip_val=settings["gradient_clip_norm"],
+        limit_train_batches=settings["limit_train_batches"],
+        limit_val_batches=settings["limit_val_batches"],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours shards, and seeds by epoch
+        benchmark=torch.cuda.is_available(),
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=10,
+        logger=[CSVLogger(output, name="logs"), TensorBoardLogger(output, name="logs")],
+        callbacks=[Checkpoints(output / "checkpoints", monitor), progress, LearningRateMonitor("step")],
+    )
+
+
+def resume_point(place: str) -> tuple[Path, Path]:
+    """(checkpoint, run folder) that `resume=place` means; place: a run folder or its last.ckpt."""
+    checkpoint = find_checkpoint(place, "last")
+    return checkpoint, checkpoint.parent.parent
+
+
+def _check(config: dict[str, Any]) -> None:
+    """What no constructor sees."""
+    settings = config["trainer"]
+    for key, low in (("max_epochs", 1), ("val_every_epochs", 1)):
+        if not isinstance(settings[key], int) or settings[key] < low:
+            raise UserError(f"trainer.{key}={settings[key]!r}; expected a whole number from {low}")
+    if not isinstance(config["optim"]["lr"], int | float) or not config["optim"]["lr"] > 0:
+        raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
+    if settings["accelerator"] == "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.accelerator=gpu, but torch sees no CUDA device; use trainer=auto or trainer=cpu")

@@ -1,0 +1,104 @@
+"""The Lightning module that trains any task."""
+
+import math
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.shared.checkpoint import KEY
+from tasks.shared.contract import Batch, Evaluator, Task
+from tasks.shared.ema import Ema
+from tasks.shared.errors import UserError
+from tasks.shared.optim import make_optimizer, make_schedule
+
+
+class TrainingModule(pl.LightningModule):
+    """Trains a task; validates its moving average where `ema_decay` is given.
+
+    config, info: plain data that its checkpoints carry. optim: the config node of that name.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        evaluator: Evaluator,
+        config: dict[str, Any],
+        info: dict[str, Any],
+        *,
+        ema_decay: float | None = None,
+        channels_last: bool = True,
+    ):
+        super().__init__()
+        self.task = task.to(memory_format=torch.channels_last) if channels_last else task  # type: ignore[call-overload]
+        self.ema = Ema(self.task, ema_decay) if ema_decay is not None else None
+        self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        self.evaluator = evaluator
+        self.config, self.info = config, info
+
+    def configure_optimizers(self) -> Any:
+        optim = self.config["optim"]
+        optimizer = make_optimizer(self.task, optim["name"], optim["lr"], optim["weight_decay"], optim["options"])
+        epochs = self.config["trainer"]["max_epochs"]
+        schedule = make_schedule(
+            optimizer, self.trainer.estimated_stepping_batches / epochs, epochs, **optim["schedule"]
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        # Whatever draws from the global generator (dropout) depends on the epoch alone, so resuming repeats it.
+        torch.manual_seed(int(np.random.default_rng((self.config["seed"], self.current_epoch)).integers(2**62)))
+
+    def training_step(self, batch: Batch, _: int) -> Tensor | None:
+        if not batch.targets:  # every picture of it was unreadable and skipped
+            return None
+        outputs = self.task(batch.images.contiguous(memory_format=self.memory_format))
+        with torch.autocast(self.device.type, enabled=False):
+            losses = self.task.loss(outputs, batch.targets)
+        total = torch.stack(list(losses.values())).sum()
+        if not math.isfinite(total.item()):
+            self._stop_at(losses, batch)
+        self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch.images))
+        self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch.images))
+        return total
+
+    def _stop_at(self, losses: dict[str, Tensor], batch: Batch) -> None:
+        parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
+        files = ", ".join(str(target["file"]) for target in batch.targets)
+        raise UserError(
+            f"the loss is not finite at step {self.global_step} (epoch {self.current_epoch}): {parts}. "
+            f"Its batch: {files}. A lower optim.lr, a longer warm-up (optim.schedule.warmup_epochs) or "
+            "trainer.gradient_clip_norm may help."
+        )
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        if self.ema is not None:
+            self.ema.update(self.task)
+
+    def on_validation_epoch_start(self) -> None:
+        self.evaluator.reset()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        if batch.targets:
+            update_evaluator(self.task if self.ema is None else self.ema.network, self.evaluator, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        self.evaluator.gather()
+        if self.trainer.sanity_checking:
+            return
+        metrics = self.evaluator.compute()
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[KEY] = {"config": self.config, "info": self.info}
+
+
+def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch) -> list[Any]:
+    """Predict a batch and hand the results to the evaluator; returns them too."""
+    images = batch.images.contiguous(memory_format=torch.channels_last)
+    sizes = torch.tensor([target["size"] for target in batch.targets])
+    results = task.predict(task(images), sizes)
+    evaluator.update(results, batch.targets)
+    return results

@@ -1,0 +1,80 @@
+"""Optimizers and learning-rate schedules, by name."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from tasks.shared.errors import UserError
+
+OPTIMIZERS = ("adamw", "sgd", "rmsprop")
+SCHEDULES = ("cosine", "exponential", "step", "constant")
+
+
+def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Two groups: with weight decay and without.
+
+    Without: depthwise filters, as they have so few weights (Sec. 3.2), and, our addition, batch norm and biases.
+    """
+    depthwise = {
+        id(m.weight)
+        for m in network.modules()
+        if isinstance(m, nn.Conv2d) and m.groups == m.in_channels and m.groups > 1
+    }
+    trained = [p for p in network.parameters() if p.requires_grad]
+    free = [p for p in trained if p.ndim <= 1 or id(p) in depthwise]
+    decayed = [p for p in trained if p.ndim > 1 and id(p) not in depthwise]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": free, "weight_decay": 0.0}]
+
+
+def make_optimizer(
+    network: nn.Module, name: str, lr: float, weight_decay: float, options: dict[str, Any] | None = None
+) -> torch.optim.Optimizer:
+    """`"adamw"`, `"sgd"` or `"rmsprop"`; `options` go to the optimizer.
+
+    RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
+    and the learning rate inside the momentum buffer. torch's own differs in all three.
+    """
+    groups, options = parameter_groups(network, weight_decay), options or {}
+    if name == "rmsprop":
+        from timm.optim import RMSpropTF
+
+        return RMSpropTF(groups, lr=lr, **options)
+    if name not in OPTIMIZERS:
+        raise UserError(f"optim.name={name!r}; expected one of {', '.join(OPTIMIZERS)}")
+    return torch.optim.AdamW(groups, lr=lr, **options) if name == "adamw" else torch.optim.SGD(groups, lr=lr, **options)
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer,
+    steps_per_epoch: float,
+    epochs: int,
+    schedule: str = "cosine",
+    warmup_epochs: float = 0.0,
+    decay: float = 0.1,
+    decay_epochs: float = 1.0,
+    final: float = 0.0,
+) -> LambdaLR:
+    """A learning-rate factor that is updated every step.
+
+    schedule: `"cosine"` to `final`, `"exponential"` and `"step"` (times `decay` every `decay_epochs`, smoothly or in
+    stairs), or `"constant"`; after `warmup_epochs` of linear warm-up. Lengths are in epochs and may be fractions.
+    """
+    if schedule not in SCHEDULES:
+        raise UserError(f"optim.schedule={schedule!r}; expected one of {', '.join(SCHEDULES)}")
+    curves: dict[str, Callable[[float], float]] = {
+        "cosine": lambda epoch: final + (1 - final) * (1 + math.cos(math.pi * min(epoch / max(epochs, 1), 1))) / 2,
+        "exponential": lambda epoch: decay ** (epoch / decay_epochs),
+        "step": lambda epoch: decay ** (epoch // decay_epochs),
+        "constant": lambda epoch: 1.0,
+    }
+    curve, warmup_steps = curves[schedule], warmup_epochs * steps_per_epoch
+
+    def factor(step: int) -> float:
+        warmup = min((step + 1) / warmup_steps, 1.0) if warmup_steps > 0 else 1.0
+        return warmup * curve(step / steps_per_epoch)
+
+    return LambdaLR(optimizer, factor)

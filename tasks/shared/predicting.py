@@ -1,0 +1,112 @@
+"""Running a checkpoint on pictures, folders, globs, films and cameras."""
+
+import glob
+import json
+import logging
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tasks.shared.build import load_task
+from tasks.shared.checkpoint import load_checkpoint
+from tasks.shared.errors import UserError
+from tasks.shared.images import SUFFIXES, collate_images, read_image, square, to_pil
+from tasks.shared.progress import track
+from tasks.shared.runtime import keep_heap, pick_device
+from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
+
+log = logging.getLogger(__name__)
+
+
+def predict_files(
+    path: Path, config: dict[str, Any], source: str, output: Path, batch_size: int
+) -> list[dict[str, Any]]:
+    """Answer for every picture of `source`; returns what predictions.json holds.
+
+    source: a file, a folder, a glob, a film, or a camera's number. Pictures with the answer drawn on go to `output`
+    under their own names, a film as one film. Unreadable pictures among others are left out and reported.
+    """
+    checkpoint = load_checkpoint(path)
+    info = checkpoint.info
+    live = source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
+    files = [] if live else find_pictures(source)
+    task = load_task(config, checkpoint.weights, len(info["class_names"]), str(path))
+    keep_heap()
+    device = pick_device(config["trainer"]["accelerator"])
+    task = task.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    film = FilmWriter(output / f"{Path(source).stem or 'camera'}.mp4", source) if live else None
+    base = _common_folder(files)
+    pictures = read_frames(source) if live else track(_read_all(files), "predicting")
+    answers: list[dict[str, Any]] = []
+    try:
+        for group in _in_groups(pictures, batch_size):
+            images = collate_images([square(image, task.resolution) for _, image in group]).to(device)
+            sizes = torch.tensor([image.shape[-2:] for _, image in group])
+            with torch.inference_mode():
+                results = task.predict(task(images), sizes)
+            for (name, image), result in zip(group, results, strict=True):
+                drawn = task.draw(to_pil(image), result, info)
+                if film is not None:
+                    film.add(drawn)
+                else:
+                    target = (output / Path(name).relative_to(base)).with_suffix(".jpg")
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    drawn.save(target, quality=92)
+                answers.append({"file": name, "answer": task.describe(result, info)})
+    except KeyboardInterrupt:
+        if not source.isdigit():
+            raise
+        log.info("camera stopped after %d frames", len(answers))
+    finally:
+        if film is not None:
+            film.close()
+    if not answers:
+        raise UserError(f"input={source}: none of it could be read as a picture")
+    (output / "predictions.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
+    return answers
+
+
+def find_pictures(source: str) -> list[Path]:
+    """The picture files that `source` means: itself, those below a folder, or those that a glob matches."""
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"input={source}: the folder holds no pictures ({', '.join(SUFFIXES)})")
+        return found
+    found = sorted(Path(f) for f in glob.glob(source, recursive=True) if Path(f).is_file())
+    if not found:
+        raise UserError(f"input={source}: no such file or folder, and no file matches it")
+    return found
+
+
+def _common_folder(files: list[Path]) -> Path:
+    """The deepest folder that holds all files."""
+    parents = [file.parent for file in files]
+    common = parents[0] if parents else Path()
+    while not all(parent.is_relative_to(common) for parent in parents):
+        common = common.parent
+    return common
+
+
+def _read_all(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+    for file in files:
+        try:
+            yield str(file), read_image(file, exif=True)
+        except UserError as error:
+            if len(files) == 1:
+                raise
+            log.warning("left out: %s", error)
+
+
+def _in_groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
+    iterator = iter(items)
+    while group := list(islice(iterator, size)):
+        yield group

@@ -1,0 +1,13 @@
+"""Run a checkpoint on pictures: draws the answers on them and writes predictions.json.
+
+python tools/predict.py checkpoint=RUN input=photo.jpg
+python tools/predict.py checkpoint=RUN input=/photos output=/answers
+python tools/predict.py checkpoint=RUN 'input=/photos/*.png'
+python tools/predict.py checkpoint=RUN input=film.mp4             with OpenCV installed; input=0 is the first camera
+"""
+
+from tasks.shared.cli import run_tool
+from tasks.shared.commands import predict
+
+if __name__ == "__main__":
+    run_tool("predict", __doc__, predict)
