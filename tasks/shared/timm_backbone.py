@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from backbone.features import FeatureInfo, select_taps
+from backbone.features import Backbone, FeatureInfo, select_taps
 
 
-class TimmBackbone(nn.Module):
+class TimmBackbone(Backbone):
     """A timm model without its classifier, cut off behind the deepest tap where timm can cut it.
 
     Args:

@@ -1,0 +1,197 @@
+"""The layers against slow loops and torch's own operators."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct, same_padding
+
+
+def tensorflow_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:
+    """SAME padding as TensorFlow's documentation of tf.nn words it."""
+    total = max(kernel - stride, 0) if size % stride == 0 else max(kernel - size % stride, 0)
+    return total // 2, total - total // 2
+
+
+def slow_same_convolution(x: np.ndarray, weight: np.ndarray, stride: int, groups: int) -> np.ndarray:
+    """(C, H, W) and (O, C / groups, k, k) to (O, ceil(H / stride), ceil(W / stride)), one output at a time."""
+    (_, height, width), (outputs, per_group, kernel, _) = x.shape, weight.shape
+    top, left = tensorflow_pads(height, kernel, stride)[0], tensorflow_pads(width, kernel, stride)[0]
+    out = np.zeros((outputs, -(-height // stride), -(-width // stride)))
+    for o, row, col in np.ndindex(*out.shape):
+        first = o // (outputs // groups) * per_group
+        for i, j in product(range(kernel), repeat=2):
+            y, z = row * stride + i - top, col * stride + j - left
+            if 0 <= y < height and 0 <= z < width:
+                out[o, row, col] += x[first : first + per_group, y, z] @ weight[o, :, i, j]
+    return out
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "pads"),
+    [
+        *[(4, 3, 2, (0, 1)), (224, 3, 2, (0, 1)), (5, 3, 2, (1, 1)), (75, 3, 2, (1, 1)), (19, 3, 2, (1, 1))],
+        *[
+            (1, 3, 2, (1, 1)),
+            (2, 3, 2, (0, 1)),
+            (4, 3, 1, (1, 1)),
+            (5, 3, 1, (1, 1)),
+            (6, 1, 2, (0, 0)),
+            (7, 1, 2, (0, 0)),
+        ],
+    ],
+)
+def test_same_padding_worked_by_hand(size, kernel, stride, pads):
+    assert same_padding(size, kernel, stride) == pads
+
+
+@pytest.mark.parametrize("size", range(1, 13))
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [1, 3])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_same_convolution_equals_a_slow_loop(size, stride, kernel, groups):
+    width = size % 12 + 1  # the other parity, and 1 beside 12
+    conv = Conv2d(2, 4, kernel, stride, groups).double()
+    x = torch.randn(1, 2, size, width, dtype=torch.float64)
+    expected = slow_same_convolution(x[0].numpy(), conv.weight.detach().numpy(), stride, groups)
+    torch.testing.assert_close(conv(x)[0].detach(), torch.from_numpy(expected))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+@pytest.mark.parametrize("size", [(8, 8), (7, 8), (1, 1)])
+def test_symmetric_convolution_is_torchs_own(groups, size):
+    conv = Conv2d(4, 8, 3, 2, groups, padding="symmetric")
+    x = torch.randn(2, 4, *size)
+    assert torch.equal(conv(x), F.conv2d(x, conv.weight, stride=2, padding=1, groups=groups))
+
+
+def test_symmetric_and_same_differ_on_even_sizes_only():
+    same, symmetric = Conv2d(3, 4, 3, 2), Conv2d(3, 4, 3, 2, padding="symmetric")
+    symmetric.load_state_dict(same.state_dict())
+    even, odd = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 9, 9)
+    assert not torch.allclose(same(even), symmetric(even), atol=1e-2)
+    torch.testing.assert_close(same(odd), symmetric(odd))
+
+
+# A strided depthwise convolution takes a path of its own on the CPU.
+STRIDED = [
+    pytest.param(padding, size, multiplier, id=f"{padding}-{size}-x{multiplier}")
+    for padding, size, multiplier in product(("same", "symmetric"), (16, 17), (1, 2))
+]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("padding", "size", "multiplier"), STRIDED)
+def test_strided_depthwise_in_bf16_has_the_gradients_of_fp32(padding, size, multiplier, layout):
+    torch.manual_seed(0)
+    conv = Conv2d(8, 8 * multiplier, 3, 2, groups=8, padding=padding)
+    x = torch.randn(2, 8, size, size + 1).contiguous(memory_format=layout)
+
+    def run(bf16: bool) -> list[Tensor]:
+        inputs = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            out = conv(inputs)
+        assert out.dtype == (torch.bfloat16 if bf16 else torch.float32)
+        weights_of_loss = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
+        return [out, *torch.autograd.grad((out.float() * weights_of_loss).sum(), [inputs, conv.weight])]
+
+    exact, rough = run(bf16=False), run(bf16=True)
+    assert [t.shape for t in rough] == [t.shape for t in exact]
+    assert rough[1].dtype == rough[2].dtype == torch.float32
+    assert all(cosine(a, b) >= 0.999 for a, b in zip(exact, rough, strict=True))
+    ratios = [(b.float().norm() / a.norm()).item() for a, b in zip(exact, rough, strict=True)]
+    assert ratios == pytest.approx([1, 1, 1], rel=0.01)
+
+
+@pytest.mark.parametrize(("needs_x", "needs_weight"), [(True, False), (False, True)])
+def test_strided_depthwise_in_bf16_without_one_of_the_gradients(needs_x, needs_weight):
+    conv = Conv2d(4, 4, 3, 2, groups=4)
+    conv.weight.requires_grad_(needs_weight)
+    x = torch.randn(1, 4, 6, 6, requires_grad=needs_x)
+    with torch.autocast("cpu", torch.bfloat16):
+        conv(x).float().sum().backward()
+    assert (x.grad is not None, conv.weight.grad is not None) == (needs_x, needs_weight)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(("padding", "size", "multiplier"), STRIDED)
+def test_strided_depthwise_in_fp32_is_exactly_torchs_own(padding, size, multiplier, layout):
+    conv = Conv2d(8, 8 * multiplier, 3, 2, groups=8, padding=padding)
+    x = torch.randn(2, 8, size, size).contiguous(memory_format=layout).requires_grad_()
+    if padding == "symmetric":
+        plain = F.conv2d(x, conv.weight, stride=2, padding=1, groups=8)
+    else:
+        before = size % 2
+        plain = F.conv2d(F.pad(x, (before, 1, before, 1)), conv.weight, stride=2, groups=8)
+    ours = conv(x)
+    assert torch.equal(ours, plain)
+    gradients = [torch.autograd.grad(y.square().sum(), [x, conv.weight]) for y in (ours, plain)]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("size", [(4, 5), (5, 4), (1, 2)])
+def test_gradcheck_of_same_convolution(groups, size):
+    conv = Conv2d(2, 4, 3, 2, groups).double()
+    x = torch.randn(2, 2, *size, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(
+        lambda x, weight: torch.func.functional_call(conv, {"weight": weight}, (x,)), (x, conv.weight)
+    )
+
+
+def test_batch_norm_trains_on_a_single_value_a_channel():
+    norm = BatchNorm2d(3)
+    mean, variance, _ = norm.buffers()
+    mean.normal_()
+    variance.uniform_(0.5, 2)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    x = torch.randn(1, 3, 1, 1, requires_grad=True)
+    out = norm(x)
+    expected = (x.flatten() - before["running_mean"]) / (before["running_var"] + norm.eps).sqrt()
+    torch.testing.assert_close(out.flatten(), expected)
+    gradients = torch.autograd.grad(out.square().sum(), [x, norm.weight, norm.bias])
+    assert all(torch.isfinite(gradient).all() for gradient in gradients)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in norm.state_dict().items())
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", [(2, 3, 1, 1), (1, 3, 1, 2), (4, 3, 5, 5)])
+def test_batch_norm_is_torchs_own_otherwise(shape, training):
+    ours, theirs = BatchNorm2d(3, momentum=0.2).train(training), nn.BatchNorm2d(3, momentum=0.2).train(training)
+    x = torch.randn(shape) * 3 + 1
+    assert torch.equal(ours(x), theirs(x))
+    assert all(torch.equal(a, b) for a, b in zip(ours.buffers(), theirs.buffers(), strict=True))
+
+
+def test_relu6_is_relu_cut_at_six():
+    relu, relu6 = ConvNormAct(3, 8, 3, activation="relu"), ConvNormAct(3, 8, 3, activation="relu6")
+    relu6.load_state_dict(relu.state_dict())
+    x = torch.randn(2, 3, 8, 8) * 50
+    high, cut = relu.eval()(x), relu6.eval()(x)
+    assert high.max() > 6
+    assert high.min() == 0
+    assert torch.equal(cut, high.clamp(max=6))
+
+
+@pytest.mark.parametrize("groups", [1, 64])
+def test_filters_start_as_a_normal_of_std_009_cut_at_two_deviations(groups):
+    torch.manual_seed(0)
+    weight = torch.cat([ConvNormAct(64, 64, 3, groups=groups).conv.weight.flatten() for _ in range(40)])
+    assert weight.abs().max() <= 0.18
+    assert weight.abs().max() > 0.17
+    assert weight.mean().item() == pytest.approx(0, abs=0.002)
+    assert weight.std().item() == pytest.approx(0.0792, rel=0.02)  # 0.09 * 0.8796, what the cut leaves of it
+
+
+@pytest.mark.parametrize(("key", "value"), [("padding", "valid"), ("activation", "gelu")])
+def test_unknown_padding_or_activation_is_refused_by_name(key, value):
+    with pytest.raises(ValueError, match=f"backbone.{key}='{value}'.*expected"):
+        ConvNormAct(3, 4, 3, **{key: value})
