@@ -10,6 +10,7 @@ from torch import nn
 
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError
+from tasks.shared.isometric import isometric_init
 
 OWN_PACKAGES = ("backbone", "tasks")
 
@@ -49,6 +50,10 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
     """The network of a run: backbone, head, and the settings that concern the whole of it."""
     backbone = construct("backbone", config["backbone"])
     task = construct("task", config["task"], backbone=backbone, num_classes=num_classes, resolution=_resolution(config))
+    if config["trainer"]["init"] == "isometric":
+        isometric_init(task)
+    elif config["trainer"]["init"] is not None:
+        raise UserError(f"trainer.init={config['trainer']['init']!r}; expected null or 'isometric'")
     momentum = config["trainer"]["bn_momentum"]
     if momentum is not None:
         for module in task.modules():

@@ -32,7 +32,7 @@ def run_tool(name: str, doc: str, run: Callable[[list[str]], None]) -> None:
 def log_to_terminal() -> None:
     """Our own messages, plain; of the libraries only what matters."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
-    for noisy in ("matplotlib", "PIL", "lightning.pytorch", "lightning.fabric"):
+    for noisy in ("matplotlib", "PIL", "faster_coco_eval", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -28,7 +28,8 @@ def read_image(path: Path, exif: bool = False) -> Tensor:
         raise UserError(f"{path}: cannot be read ({'no such file' if not path.is_file() else error})") from error
     try:
         if bytes(data[:4].tolist()).startswith(_FAST):
-            return decode_image(data, ImageReadMode.RGB, apply_exif_orientation=exif)
+            image = decode_image(data, ImageReadMode.RGB, apply_exif_orientation=exif)
+            return v2.functional.to_dtype(image, torch.uint8, scale=True)  # a PNG of 16 bits comes as such
         return _read_with_pil(path)
     except (RuntimeError, OSError, UnidentifiedImageError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

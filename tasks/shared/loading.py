@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterator, Sized
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,17 +37,6 @@ class EpochSampler(Sampler[tuple[int, int]]):
     def __len__(self) -> int:
         count = len(self.data)
         return count // self.world if self.shuffle else len(range(self.rank, count, self.world))
-
-
-@contextmanager
-def seeded(*key: int) -> Iterator[None]:
-    """torch's global generator seeded by `key` within, and as it was afterwards: torchvision draws from it."""
-    state = torch.get_rng_state()
-    torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1)))
-    try:
-        yield
-    finally:
-        torch.set_rng_state(state)
 
 
 def default_workers() -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from tasks.shared.errors import UserError
 
 SHOWN = 5  # how many offenders a message lists
+NUMBERS = {"id", "image_id", "category_id", "height", "width"}
 
 
 @dataclass
@@ -105,6 +106,11 @@ def load_coco_json(path: Path) -> dict[str, Any]:
             missing = [f for f in fields if f not in entry] if isinstance(entry, dict) else list(fields)
             if missing:
                 raise UserError(f"{path}: {key}[{index}] lacks {', '.join(missing)}")
+            for name in fields:
+                if name in NUMBERS and not _is_whole(entry[name]):
+                    raise UserError(f"{path}: {key}[{index}]: {name}={entry[name]!r}; expected a whole number")
+            if key == "images" and not isinstance(entry["file_name"], str):
+                raise UserError(f"{path}: {key}[{index}]: file_name={entry['file_name']!r}; expected a text")
     for annotation in content["annotations"]:
         bbox = annotation["bbox"]
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)):
@@ -126,6 +132,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     category_ids = [c["id"] for c in categories]
     image_ids = np.array([i["id"] for i in images], dtype=np.int64)
     problems = _doubled(image_ids.tolist(), "picture id") + _doubled(category_ids, "category id")
+    problems += _doubled([a["id"] for a in content["annotations"]], "annotation id")
 
     row = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
     label = {category_id: index for index, category_id in enumerate(category_ids)}
@@ -160,6 +167,10 @@ def read_annotations(path: Path) -> CocoAnnotations:
         np.concatenate([[0], counts.cumsum()]), clipped[order].astype(np.float32), labels[order],
         category_ids, [str(c["name"]) for c in categories], remarks,
     )  # fmt: skip
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
 
 
 def _listed(what: str, ids: np.ndarray) -> list[str]:

@@ -22,7 +22,7 @@ from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images, read_image, square
-from tasks.shared.loading import make_loader, seeded
+from tasks.shared.loading import make_loader
 
 log = logging.getLogger(__name__)
 ON_CORRUPT = ("error", "skip")
@@ -63,8 +63,8 @@ class CocoDataset(Dataset):
         low, high = table.offsets[index : index + 2]
         boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
         if self.augment:
-            with seeded(self.seed, epoch, index):
-                image, boxes, labels = flip_and_crop(image, boxes, labels)
+            rng = np.random.default_rng((self.seed, epoch, index))
+            image, boxes, labels = flip_and_crop(image, boxes, labels, rng)
         scale = self.resolution / torch.tensor([image.shape[-1], image.shape[-2]]).repeat(2)
         target = {
             "boxes": boxes * scale,
@@ -215,7 +215,7 @@ def _read_ids(path: Path) -> set[int]:
     ids = set()
     for number, line in enumerate(path.read_text().splitlines(), 1):
         if line.strip():
-            if not line.strip().isdigit():
+            if not line.strip().isdecimal():
                 raise UserError(f"{path}: line {number}: {line.strip()[:40]!r} is no picture id")
             ids.add(int(line))
     return ids
@@ -239,11 +239,9 @@ def _with_pictures(table: CocoAnnotations, folder: Path, skip: bool) -> CocoAnno
         raise UserError(f"{folder}: no such folder; expected the pictures of {table.path}")
     names = [table.file_name(index) for index in range(len(table))]
     files = [folder / name for name in names]
-    there = {
-        parent: {f.name for f in os.scandir(parent)} if parent.is_dir() else set()
-        for parent in {f.parent for f in files}
-    }
-    exists = np.array([f.name in there[f.parent] for f in files], dtype=bool)
+    parents = {file.parent for file in files}  # listed once each: asking for every single file takes far longer
+    there = {parent: {f.name for f in os.scandir(parent)} if parent.is_dir() else set() for parent in parents}
+    exists = np.array([file.name in there[file.parent] for file in files], dtype=bool)
     if exists.all():
         return table
     missing = [name for name, found in zip(names, exists, strict=True) if not found]

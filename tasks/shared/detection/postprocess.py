@@ -41,35 +41,54 @@ def postprocess(
     Exact, and as fast as the answer is small: greedy NMS decides about a pair from better pairs alone, so the
     best P pairs are suppressed first, and if as many survive as are wanted, they are the answer; else 4 P.
     """
-    classes = scores.shape[1]
-    flat = scores.flatten()
-    above = (flat > score_threshold).nonzero().squeeze(1)
-    wanted = min(FIRST_PAIRS * total, len(above))
+    peaks = scores.amax(1)
+    wanted = FIRST_PAIRS * total
     while True:
-        best, order = flat[above].topk(wanted)
-        pairs = above[order]
-        labels = pairs % classes
-        kept_boxes = boxes[pairs // classes] if boxes.dim() == 2 else boxes.view(-1, 4)[pairs]
-        keep = _suppress(kept_boxes, best, labels, iou_threshold, per_class)
-        if len(keep) >= total or wanted == len(above):
+        best, anchors, labels = _best_pairs(scores, peaks, wanted, score_threshold)
+        kept_boxes = boxes[anchors] if boxes.dim() == 2 else boxes[anchors, labels]
+        keep = _suppress(kept_boxes, best, labels, iou_threshold)
+        if per_class < total:  # else a class's surplus lies beyond `total` anyway
+            keep = keep[_rank_in_class(labels[keep]) < per_class]
+        if len(keep) >= total or len(best) < wanted:
             keep = keep[:total]
             return Detections(kept_boxes[keep], best[keep], labels[keep])
-        wanted = min(4 * wanted, len(above))
+        wanted *= 4
 
 
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float, per_class: int) -> Tensor:
+def _best_pairs(scores: Tensor, peaks: Tensor, wanted: int, score_threshold: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The best `wanted` pairs above the threshold, or all: scores, anchors and labels, (N,) each, best first.
+
+    scores: (A, C); peaks: (A,), each anchor's best score. The best P pairs lie in the P anchors with the best peaks,
+    at or above the least of these peaks, so no more is searched.
+    """
+    top, anchors = peaks.topk(min(wanted, len(peaks)))
+    anchors = anchors[top > score_threshold]
+    candidates = scores[anchors]
+    if wanted == len(anchors) > 0:
+        rows, labels = (candidates >= top[-1]).nonzero(as_tuple=True)
+    else:
+        rows, labels = (candidates > score_threshold).nonzero(as_tuple=True)
+    best, order = candidates[rows, labels].topk(min(wanted, len(rows)))
+    return best, anchors[rows[order]], labels[order]
+
+
+def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
     """Indices that survive, best first. boxes, scores, labels: sorted by score."""
     if not len(boxes):
         return labels
     # One NMS for all classes: each class has a plane of its own, too far from the others to overlap. In float64,
     # where the shift costs no precision.
     exact = boxes.double()
-    plane = labels.to(exact.dtype) * (exact.max() - exact.min() + 1)
-    keep = nms(exact + plane[:, None], scores.double(), iou_threshold)
-    kept = labels[keep]
-    rank = torch.empty_like(kept)  # the how-manieth of its class each survivor is
-    by_class = kept.argsort(stable=True)
-    counts = kept.bincount()
+    low, high = exact.aminmax()
+    plane = labels * (high - low + 1)
+    return nms(exact + plane[:, None], scores.double(), iou_threshold)
+
+
+def _rank_in_class(labels: Tensor) -> Tensor:
+    """(N,): how many of the same label stand before each."""
+    by_class = labels.argsort(stable=True)
+    counts = labels.bincount()
     starts = torch.repeat_interleave(counts.cumsum(0) - counts, counts)
-    rank[by_class] = torch.arange(len(kept), device=kept.device) - starts
-    return keep[rank < per_class]
+    rank = torch.empty_like(labels)
+    rank[by_class] = torch.arange(len(labels), device=labels.device) - starts
+    return rank

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image, ImageChops, ImageDraw
 from tqdm import tqdm
 
-VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
+VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn detection sample"
 MARKER = "sample.json"
 SPLITS = ("train", "val")
@@ -29,6 +29,7 @@ EMPTY_SHARE, CROWDED_SHARE = 0.07, 0.15  # of the pictures; crowded ones hold 6 
 OVERLAP_SHARE = 0.04  # of the tries to place an object are close to an earlier one
 MAX_COVERED = 0.35  # share of a box that all later boxes together may cover
 RANDOM_HUE_SHARE = 0.12
+CLUTTER_SATURATION = (0.0, 0.35)  # of the background; the objects' own is 0.6 to 0.95
 HUE_SPREAD = 25  # degrees on either side of the hue of the kind
 FINE = 3  # silhouettes are drawn this many times larger, then averaged down, for smooth edges
 SMOOTH = 6  # soft parts of the background are drawn this many times smaller, then enlarged
@@ -69,7 +70,7 @@ def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
     return round(red * 255), round(green * 255), round(blue * 255)
 
 
-def _any_colour(rng: np.random.Generator, saturation: tuple[float, float] = (0.3, 1.0)) -> tuple[int, int, int]:
+def _any_colour(rng: np.random.Generator, saturation: tuple[float, float] = CLUTTER_SATURATION) -> tuple[int, int, int]:
     return _rgb(rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(0.2, 1))
 
 
@@ -91,11 +92,11 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Image.Imag
     y, x = np.mgrid[-1 : 1 : height // SMOOTH * 1j, -1 : 1 : width // SMOOTH * 1j]
     angle = rng.uniform(0, 2 * np.pi)
     along = (x * math.cos(angle) + y * math.sin(angle))[..., None] / 2.83 + 0.5
-    first, last = (np.array(_any_colour(rng, (0.05, 0.6))) for _ in range(2))
+    first, last = (np.array(_any_colour(rng)) for _ in range(2))
     canvas = first + (last - first) * along
     for cell, strength in ((11, 20), (4, 14), (1, 10)):
         common, *channels = (_noise(rng, width // SMOOTH, height // SMOOTH, cell, strength) for _ in range(4))
-        canvas += np.stack([common + 0.6 * channel for channel in channels], 2)
+        canvas += np.stack([common + 0.25 * channel for channel in channels], 2)
     for _ in range(rng.integers(4, 10)):
         (middle_x, middle_y), (wide, high), tilt = rng.uniform(-1, 1, 2), rng.uniform(0.08, 0.3, 2), rng.uniform(-1, 1)
         distance = ((x - middle_x) / wide + tilt * (y - middle_y) / high) ** 2 + ((y - middle_y) / high) ** 2

@@ -1,0 +1,49 @@
+"""The arrows between packages: tools -> tasks/<name> -> tasks/shared -> backbone."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted(p for folder in ("backbone", "tasks", "tools") for p in (ROOT / folder).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Every module that a file imports, at the top or inside functions."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path: Path) -> None:
+    package, *inner = path.relative_to(ROOT).parts
+    modules = imported(path)
+    assert not any(m.split(".")[0] == "tools" for m in modules), "nothing imports tools"
+    if package == "backbone":
+        assert not any(m.split(".")[0] == "tasks" for m in modules)
+        third_party = {m.split(".")[0] for m in modules} - {"backbone", "torch"}
+        assert third_party <= set(__import__("sys").stdlib_module_names), "the backbone needs torch alone"
+    if package == "tasks" and len(inner) > 1:
+        own = inner[0]
+        others = {m.split(".")[1] for m in modules if m.startswith("tasks.") and m.count(".") >= 1}
+        assert others <= {own, "shared"}, "a task never imports a task; shared imports none"
+
+
+def test_the_top_level_is_what_the_design_fixes() -> None:
+    folders = {p.name for p in ROOT.iterdir() if p.is_dir() and not p.name.startswith(".")}
+    assert {"backbone", "tasks", "configs", "tools", "tests", "docs"} <= folders
+    assert folders - {"backbone", "tasks", "configs", "tools", "tests", "docs"} <= {
+        "data", "runs", "build", "venv", "mobilenet_toolkit.egg-info",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_stay_readable(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 320
