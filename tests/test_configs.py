@@ -13,6 +13,7 @@ from tasks.shared.module import TrainingModule
 from tasks.shared.optim import make_optimizer, make_schedule
 
 TASKS = groups()["task"]
+CHOICES = [f"{group}={name}" for group in groups() if group not in ("task", "recipe") for name in groups()[group]]
 SMALL = ["backbone.alpha=0.25", "data.batch_size=2", "data.val_batch_size=2", "data.workers=0"]
 
 
@@ -21,10 +22,7 @@ def compose(*overrides: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("task", TASKS)
-@pytest.mark.parametrize(
-    "choice",
-    [f"{group}={name}" for group, names in groups().items() for name in names if group not in ("task", "recipe")],
-)
+@pytest.mark.parametrize("choice", CHOICES)
 def test_every_choice_composes_with_every_task(task: str, choice: str) -> None:
     config = compose_config("train", [f"task={task}", choice])
     assert config.task.name == task

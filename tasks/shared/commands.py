@@ -23,14 +23,16 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError
 
+FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
+
 
 def train(arguments: list[str]) -> None:
     """tools/train.py: Hydra composes and sweeps; a resumed run takes its config from its checkpoint."""
-    flags = [a for a in arguments if a.startswith("-")]
-    values = quote_paths([a for a in arguments if not a.startswith("-")])
+    flags, plain_values = _split_flags(arguments)
+    values = quote_paths(plain_values)
     overrides = parse_overrides(values)
     if any(o.key_or_group == "resume" and o.value() is not None for o in overrides):
-        _resume(arguments)
+        _resume(plain_values)
         return
     # Composed once here with the group choices alone (the first of each sweep), to know which keys there are.
     chosen = [f"{o.key_or_group}={next(o.sweep_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()}"
@@ -38,6 +40,18 @@ def train(arguments: list[str]) -> None:
     check_keys(overrides, compose_config("train", chosen))
     sys.argv = [sys.argv[0], *flags, *values]
     hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(_train_job)()
+
+
+def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Hydra's flags (-m, --cfg job ...) with their values, and the overrides."""
+    flags, values, takes_value = [], [], False
+    for argument in arguments:
+        if argument.startswith("-") or takes_value:
+            flags.append(argument)
+            takes_value = argument in FLAGS_WITH_VALUE
+        else:
+            values.append(argument)
+    return flags, values
 
 
 def _train_job(config: DictConfig) -> None:

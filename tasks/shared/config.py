@@ -93,7 +93,7 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
 def _has(config: DictConfig, key: str) -> bool:
     node: Any = config
     for part in key.split("."):
-        if not OmegaConf.is_dict(node) or part not in node:
+        if not OmegaConf.is_dict(node) or part not in list(node):  # `in node` is false for ???
             return False
         if part in FREE:
             return True

@@ -37,10 +37,11 @@ class CocoEvaluator:
         if backend not in BACKENDS:
             raise UserError(f"task.evaluator={backend!r}; expected one of {', '.join(BACKENDS)}")
         self.truth = load_coco_json(annotations)
-        for annotation in self.truth["annotations"]:
+        for number, annotation in enumerate(self.truth["annotations"], 1):
             annotation.pop("segmentation", None)  # boxes are what is scored; outlines are most of the memory
+            annotation["id"] = number  # both backends count a match with annotation 0 as none
         known = dict(zip(category_ids, class_names, strict=True))
-        wrong = [c for c in self.truth["categories"] if known.get(c["id"]) != c["name"]]
+        wrong = [c for c in self.truth["categories"] if known.get(c["id"]) != str(c["name"])]
         if wrong:
             listed = ", ".join(f"{c['id']} {c['name']}" for c in wrong[:5])
             raise UserError(
