@@ -63,10 +63,12 @@ def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int)
 
 def _warm_up(side: Callable[[], object]) -> int:
     """How many calls fill a slice."""
-    seconds = [_seconds(side)]  # the first is slow, and does not count
-    while len(seconds) < 3 or sum(seconds) < WARM_UP:
+    _seconds(side)  # the first is slow, and does not count
+    start = time.perf_counter()
+    seconds: list[float] = []
+    while len(seconds) < 2 or time.perf_counter() - start < WARM_UP:
         seconds.append(_seconds(side))
-    return max(1, round(SLICE / median(seconds[1:])))
+    return max(1, round(SLICE / median(seconds)))
 
 
 def _seconds(side: Callable[[], object]) -> float:

@@ -20,13 +20,13 @@ class Checkpoints(Callback):
     an interrupted run resumes at the beginning of the epoch that it was in.
     """
 
-    def __init__(self, folder: Path, monitor: str):
-        self.folder, self.monitor = folder, f"val/{monitor}"
+    def __init__(self, folder: Path, monitor: str, resumed: bool):
+        self.folder, self.monitor, self.resumed = folder, f"val/{monitor}", resumed
         self.best = -1.0
         self.validated = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        if not (self.folder / "last.ckpt").exists():
+        if not self.resumed:
             self._save(trainer, "last")
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -59,15 +59,19 @@ class LineProgress(Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.start, self.validated = time.monotonic(), False
+        self.total, self.steps = 0.0, 0
+
+    def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
+        if outputs is not None:
+            self.total, self.steps = self.total + outputs["loss"], self.steps + 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        figures = trainer.callback_metrics
-        shown = sorted(name for name in figures if name.startswith("train/"))
-        if self.validated:
-            shown.append(f"val/{module.task.monitor}")  # type: ignore[union-attr]
-        line = "  ".join(f"{name} {float(figures[name]):.4f}" for name in shown if name in figures)
-        seconds = time.monotonic() - self.start
-        log.info("epoch %d/%d  %s  (%.0f s)", trainer.current_epoch + 1, trainer.max_epochs, line, seconds)
+        monitor = module.task.monitor  # type: ignore[union-attr]
+        score = trainer.callback_metrics.get(f"val/{monitor}")
+        shown = f"  {monitor} {float(score):.4f}" if self.validated and score is not None else ""
+        loss, seconds = float(self.total / max(self.steps, 1)), time.monotonic() - self.start
+        epoch = trainer.current_epoch + 1
+        log.info("epoch %d/%d  mean loss %.4f%s  (%.0f s)", epoch, trainer.max_epochs, loss, shown, seconds)

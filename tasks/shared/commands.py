@@ -1,5 +1,7 @@
 """From a tool's overrides to what it does. Composes and checks first; what needs torch is imported after that."""
 
+import logging
+import os
 import re
 import sys
 import time
@@ -23,6 +25,7 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError
 
+log = logging.getLogger(__name__)
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -63,6 +66,12 @@ def _train_job(config: DictConfig) -> None:
     from tasks.shared.engine import train as run
 
     log_to_terminal()  # Hydra has set its own
+    recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['name']}.yaml"
+    if recipe.exists():
+        settings = (
+            f"resolution {job['resolution']}, {job['trainer']['max_epochs']} epochs, optim.lr {job['optim']['lr']}"
+        )
+        log.info("recipe: configs/recipe/%s, unless told otherwise; this run: %s", recipe.name, settings)
     with show_user_errors():  # inside the job, as Hydra prints a traceback for what leaves it
         run(job, output)
 
@@ -75,7 +84,8 @@ def _run_folder(config: dict[str, Any]) -> Path:
     if sweep.mode == RunMode.MULTIRUN:
         name = re.sub(r"[^\w.-]+", "_", sweep.job.override_dirname.replace("=", "-"))
         return folder / f"{sweep.job.num}_{name}"
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # DDP's other processes find the first one's folder
+    if first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"output={folder} exists already; choose another, or resume={folder} to go on with it")
     return folder
 

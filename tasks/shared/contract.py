@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from PIL import Image
 from torch import Tensor, nn
 
@@ -35,7 +36,8 @@ class Data(Protocol):
 
     def train_loader(self, seed: int) -> Iterable[Batch]: ...
 
-    def val_loader(self) -> Iterable[Batch]: ...
+    def val_loader(self, shard: bool = False) -> Iterable[Batch]:
+        """All of it, or under DDP with `shard` this process's part."""
 
 
 class Evaluator(Protocol):
@@ -102,8 +104,12 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]):
         super().__init__()
-        self.register_buffer("mean", 255 * Tensor(list(mean)).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * Tensor(list(std)).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer(
+            "mean", 255 * torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", 255 * torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return (images.to(self.mean.dtype) - self.mean) / self.std

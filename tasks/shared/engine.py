@@ -18,7 +18,7 @@ from tasks.shared.checkpoint import find_checkpoint
 from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
 from tasks.shared.report import draw_curves, print_metrics
-from tasks.shared.runtime import keep_heap, pick_device, pick_precision
+from tasks.shared.runtime import is_first_process, keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
 
 log = logging.getLogger(__name__)
@@ -44,14 +44,15 @@ def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> d
     )
     if settings["compile"]:
         module.task.compile()
-    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader()
+    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
 
     folder = output / "checkpoints"
-    folder.mkdir(parents=True, exist_ok=resume is not None)
-    (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    if is_first_process():
+        folder.mkdir(parents=True, exist_ok=resume is not None)
+        (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        log.info("run: %s", output)
     keep_heap()
-    trainer = make_trainer(settings, output, task.monitor)
-    log.info("run: %s", output)
+    trainer = make_trainer(settings, output, Checkpoints(folder, task.monitor, resumed=resume is not None))
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
@@ -67,7 +68,7 @@ def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> d
     return metrics
 
 
-def make_trainer(settings: dict[str, Any], output: Path, monitor: str) -> pl.Trainer:
+def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoints) -> pl.Trainer:
     """Lightning's Trainer for the config node `trainer`."""
     # Lightning's notes on what our defaults have decided would hide those that matter.
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
@@ -76,6 +77,7 @@ def make_trainer(settings: dict[str, Any], output: Path, monitor: str) -> pl.Tra
         ".*The number of training batches.*",
         ".*GPU available but not used.*",
         ".*module\\(s\\) in eval mode at the start of training.*",  # the moving average
+        ".*recommended to use `self.log.*sync_dist=True`.*",  # the evaluator has gathered already
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message)
@@ -101,7 +103,7 @@ def make_trainer(settings: dict[str, Any], output: Path, monitor: str) -> pl.Tra
         enable_checkpointing=False,
         log_every_n_steps=10,
         logger=[CSVLogger(output, name="logs"), TensorBoardLogger(output, name="logs")],
-        callbacks=[Checkpoints(output / "checkpoints", monitor), progress, LearningRateMonitor("step")],
+        callbacks=[checkpoints, progress, LearningRateMonitor("step")],
     )
 
 

@@ -14,29 +14,32 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Yields (epoch, index), so that a data set can seed its augmentation without any state of its own.
 
     Training order is a permutation seeded by (seed, epoch): an epoch looks the same whether the run was
-    interrupted before it or not. Under DDP each process takes every world-th index; training drops the
-    remainder, validation keeps it (the evaluator tells pictures apart by id).
+    interrupted before it or not. Under DDP with `shard` each process takes every world-th index; training drops
+    the remainder, validation keeps it (the evaluator tells pictures apart by id).
     """
 
-    def __init__(self, data: Sized, shuffle: bool, seed: int = 0):
-        self.data, self.shuffle, self.seed, self.epoch = data, shuffle, seed, 0
-        self.rank, self.world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    def __init__(self, data: Sized, shuffle: bool, seed: int = 0, shard: bool = True):
+        self.data, self.shuffle, self.seed, self.epoch, self.shard = data, shuffle, seed, 0, shard
+
+    def _share(self) -> tuple[int, int]:
+        """(rank, number of processes); asked late, as the loader is made before Lightning starts them."""
+        return (dist.get_rank(), dist.get_world_size()) if self.shard and dist.is_initialized() else (0, 1)
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before every epoch."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
-        count = len(self.data)
+        count, (rank, world) = len(self.data), self._share()
         order = np.arange(count)
         if self.shuffle:
             order = np.random.default_rng((self.seed, self.epoch)).permutation(count)
-            order = order[: count // self.world * self.world]
-        return ((self.epoch, int(index)) for index in order[self.rank :: self.world])
+            order = order[: count // world * world]
+        return ((self.epoch, int(index)) for index in order[rank::world])
 
     def __len__(self) -> int:
-        count = len(self.data)
-        return count // self.world if self.shuffle else len(range(self.rank, count, self.world))
+        count, (rank, world) = len(self.data), self._share()
+        return count // world if self.shuffle else len(range(rank, count, world))
 
 
 def default_workers() -> int:
@@ -46,14 +49,21 @@ def default_workers() -> int:
 
 
 def make_loader(
-    data: Dataset, batch_size: int, collate: Callable[[list[Any]], Any], *, train: bool, seed: int, workers: int | None
+    data: Dataset,
+    batch_size: int,
+    collate: Callable[[list[Any]], Any],
+    *,
+    train: bool,
+    seed: int,
+    workers: int | None,
+    shard: bool = True,
 ) -> DataLoader:
     """A loader over `data`, whose items are asked for as (epoch, index).
 
     In training an incomplete last batch is dropped, unless it is all there is. `workers` None: chosen from the machine.
     """
     workers = default_workers() if workers is None else workers
-    sampler = EpochSampler(data, shuffle=train, seed=seed)  # type: ignore[arg-type]
+    sampler = EpochSampler(data, shuffle=train, seed=seed, shard=shard)  # type: ignore[arg-type]
     return DataLoader(
         data,
         batch_size,

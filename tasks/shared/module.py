@@ -89,7 +89,8 @@ class TrainingModule(pl.LightningModule):
         if self.trainer.sanity_checking:
             return
         metrics = self.evaluator.compute()
-        self.log_dict({f"val/{name}": value for name, value in metrics.items()}, rank_zero_only=True)
+        # After gathering, every process has the same figures: there is nothing to synchronise.
+        self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint[KEY] = {"config": self.config, "info": self.info}

@@ -38,10 +38,11 @@ def make_anchors(
     Order: map, row, column, shape, the order in which the predictors' outputs are flattened.
     """
     frozen = tuple(tuple(pairs) for pairs in shapes)
-    return _make_anchors(frozen, tuple(map_sizes), resolution, device or torch.device("cpu"))
+    # They are the same every step, but what torch.export or torch.compile traces must not stay in the cache.
+    make = _make_anchors if torch.compiler.is_compiling() else _cached_anchors
+    return make(frozen, tuple(map_sizes), resolution, device or torch.device("cpu"))
 
 
-@lru_cache(maxsize=8)  # the same every step
 def _make_anchors(
     shapes: tuple[tuple[Shape, ...], ...], map_sizes: tuple[tuple[int, int], ...], resolution: int, device: torch.device
 ) -> Tensor:
@@ -54,6 +55,9 @@ def _make_anchors(
         half = torch.stack([width, height], dim=-1) / 2
         all_anchors.append(torch.cat([center - half, center + half], dim=-1).view(-1, 4))
     return torch.cat(all_anchors).float().to(device)
+
+
+_cached_anchors = lru_cache(maxsize=8)(_make_anchors)
 
 
 def _centers(steps: int, resolution: int) -> Tensor:

@@ -19,8 +19,8 @@ def flip_and_crop(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """SSD's crop, then a coin's flip.
 
-    image (3, H, W) uint8; boxes (N, 4) float xyxy in its pixels; labels (N,). Boxes whose centre is cropped away go, the
-    others are cut off at the border.
+    image (3, H, W) uint8; boxes (N, 4) float xyxy in its pixels; labels (N,). Boxes whose centre is cropped away go,
+    the others are cut off at the border.
     """
     height, width = image.shape[-2:]
     crop = random_crop(boxes.numpy(), height, width, rng)
@@ -33,8 +33,8 @@ def flip_and_crop(
         labels = labels[inside]
     if rng.random() < 0.5:
         image = image.flip(-1)
-        left, top, right, bottom = boxes.unbind(1)
-        boxes = torch.stack([image.shape[-1] - right, top, image.shape[-1] - left, bottom], dim=1)
+        x1, y1, x2, y2 = boxes.unbind(1)
+        boxes = torch.stack([image.shape[-1] - x2, y1, image.shape[-1] - x1, y2], dim=1)
     return image, boxes, labels
 
 

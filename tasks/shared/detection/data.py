@@ -153,9 +153,11 @@ class CocoData:
         )
         return make_loader(dataset, self.batch_size, collate, train=True, seed=seed, workers=self.workers)
 
-    def val_loader(self) -> Iterable[Batch]:
+    def val_loader(self, shard: bool = False) -> Iterable[Batch]:
         dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, False, 0, self.skip_corrupt)
-        return make_loader(dataset, self.val_batch_size, collate, train=False, seed=0, workers=self.workers)
+        return make_loader(
+            dataset, self.val_batch_size, collate, train=False, shard=shard, seed=0, workers=self.workers
+        )
 
 
 def coco(
