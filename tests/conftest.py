@@ -12,11 +12,6 @@ from PIL import Image, ImageDraw
 CATEGORIES = ((17, "blue", (40, 60, 230)), (1, "red", (230, 40, 40)), (3, "green", (40, 200, 60)))
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # torchvision 0.29 says so at every picture; tasks/shared/images.py stays with its decoders for their speed.
-    config.addinivalue_line("filterwarnings", "ignore:The image decoding and encoding:DeprecationWarning")
-
-
 def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dict[str, str]:
     """Draw a small detection data set in COCO's own layout and format.
 

@@ -1,7 +1,7 @@
 """An exponential moving average of a network's weights."""
 
 import copy
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +42,10 @@ class Ema(nn.Module, Generic[Network]):
                 a.copy_(t)
         self.updates += 1
         self._count = count + 1
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._count = None  # the loaded `updates` counts
 
     def train(self, mode: bool = True) -> "Ema":
         """Stays in eval mode, whatever the trained network is told."""

@@ -29,11 +29,14 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
     assert run.returncode == 0, run.stdout + run.stderr
     machine, *table = run.stdout.splitlines()
     assert f"threads 1 · torch {torch.__version__}" in machine
-    assert all(any(f" {pairs:,} " in line and "yes" in line for line in table) for pairs in PAIRS)
+    assert all(
+        any(f" {case} " in line and f" {pairs:,} " in line and " yes " in line for line in table)
+        for case, pairs in PAIRS.items()
+    )
     written = json.loads((tmp_path / "new folder" / "speed.json").read_text())
     assert written["machine"].keys() == {"cpu", "threads", "torch", "torchvision", "date"}
     assert written["rounds"] == 2
-    assert [row["pairs"] for row in written["results"]] == list(PAIRS)
+    assert {row["case"]: row["pairs"] for row in written["results"]} == PAIRS
     for row in written["results"]:
         names = {"suite", "case", "pairs", "ours_ms", "peer_ms", "ratio", "ratio_min", "ratio_max", "same_detections"}
         assert row.keys() == names
@@ -57,12 +60,19 @@ def test_a_mistake_is_told_without_a_traceback(argument, message, tmp_path):
     assert run.stdout == ""
 
 
-def test_compare_takes_turns():
-    calls: list[str] = []
-    times = compare(lambda: calls.append("ours"), lambda: calls.append("peer"), rounds=3)
-    turns = [b for a, b in zip(calls, calls[1:], strict=False) if a != b]
-    assert turns == ["peer", "ours", "peer", "ours", "peer"]  # a round each: ours, peer; peer, ours; ours, peer
-    assert times.ratio_min <= times.ratio <= times.ratio_max
+def test_compare_takes_turns(monkeypatch):
+    clock, turns = [0.0], [""]
+
+    def side(name: str, seconds: float) -> None:
+        clock[0] += seconds
+        if turns[-1] != name:
+            turns.append(name)
+
+    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
+    times = compare(lambda: side("ours", 0.001), lambda: side("peer", 0.003), rounds=3)
+    # Both warm up; then ours, peer; peer, ours; ours, peer.
+    assert turns == ["", "ours", "peer", "ours", "peer", "ours", "peer"]
+    assert times == pytest.approx(Comparison(ours_ms=1, peer_ms=3, ratio=3, ratio_min=3, ratio_max=3))
 
 
 def fake_suite(rounds: int) -> Suite:

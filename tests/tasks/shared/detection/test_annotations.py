@@ -226,7 +226,11 @@ def test_below_puts_a_folder_before_every_name(save):
     assert table.file_name(0) == "a/é.jpg"
 
 
-@pytest.mark.parametrize("change", [put("categories", 0, "name", "dog"), lambda c: c["categories"].append(DOG)])
+def add_dog(c: dict[str, Any]) -> None:
+    c["categories"].append({"id": 18, "name": "dog"})
+
+
+@pytest.mark.parametrize("change", [put("categories", 0, "name", "dog"), add_dog])
 def test_files_of_different_categories_are_not_mixed(save, change):
     changed = content()
     change(changed)
@@ -234,6 +238,3 @@ def test_files_of_different_categories_are_not_mixed(save, change):
     for check in (check_same_categories, concatenate):
         with pytest.raises(UserError, match=r"instances\.json and .*other\.json.*different categories.*dog"):
             check(first, second)
-
-
-DOG = {"id": 18, "name": "dog"}

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,9 @@ def ids(batches: list[Batch]) -> list[int]:
     return [target["image_id"] for batch in batches for target in batch.targets]
 
 
-def edit(place: dict[str, str]) -> Iterator[dict[str, Any]]:
-    """Yields the annotation file's content and writes it back as changed."""
+@contextmanager
+def edited(place: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """The annotation file's content, written back as changed."""
     path = Path(place["annotations"])
     content = json.loads(path.read_text())
     yield content
@@ -330,7 +332,7 @@ def test_a_batch_of_skipped_pictures_is_empty():
 
 
 def test_categories_of_both_splits_must_agree(places):
-    for content in edit(places[1]):
+    with edited(places[1]) as content:
         content["categories"][0]["name"] = "violet"
     with pytest.raises(UserError, match=r"instances_train2017\.json and .*instances_val2017\.json.*17 blue, 17 violet"):
         make_data(places)
@@ -365,7 +367,7 @@ def test_only_the_wanted_split_is_opened(places):
 
 def test_remarks_of_the_files_are_logged_once(places, caplog):
     caplog.set_level("INFO")
-    for content in edit(places[0]):
+    with edited(places[0]) as content:
         content["annotations"][-1]["bbox"][2] = 0
     make_data(places, evaluate_on="train")
     assert [record.getMessage().count("without area") for record in caplog.records].count(1) == 1
@@ -388,7 +390,10 @@ def test_coco_2017_is_read_from_its_root(tmp_path, places):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"split": "2014"}, "data.split='2014'; expected '2017' or 'paper'"), ({"root": "/nowhere"}, "data.root=/nowhere")],
+    [
+        ({"split": "2014"}, "data.split='2014'; expected '2017' or 'paper'"),
+        ({"root": "/nowhere"}, "data.root=/nowhere: no such folder"),
+    ],
 )
 def test_coco_refuses_unknown_roots_and_splits(tmp_path, places, change, message):
     with pytest.raises(UserError) as error:
@@ -457,7 +462,7 @@ def test_a_minival_that_does_not_fit_is_refused(root, held_out, options, message
 
 @pytest.mark.parametrize("minival", [None, "/nowhere/ids.txt"])
 def test_the_papers_split_needs_its_list(root, minival):
-    with pytest.raises(UserError, match="data.minival"):
+    with pytest.raises(UserError, match=r"data\.minival"):
         coco(str(root), split="paper", minival=minival, resolution=R)
 
 

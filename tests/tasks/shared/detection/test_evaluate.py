@@ -24,7 +24,7 @@ SIZES = ((5, 30), (35, 90), (100, 200))  # COCO's small, medium and large
 def ground_truth(pictures: int = 12, seed: int = 0) -> dict[str, Any]:
     """Boxes of every size and class but the last, some of them crowds; every third picture is empty."""
     rng = np.random.default_rng(seed)
-    annotations = []
+    annotations: list[dict[str, Any]] = []
     for picture in range(pictures):
         for _ in range(0 if picture % 3 == 2 else 9):
             w, h = (float(v) for v in rng.uniform(*SIZES[rng.integers(3)], 2).round(2))
@@ -56,8 +56,8 @@ def random_detections(truth: dict[str, Any], seed: int = 1) -> list[dict[str, An
         found.append(detection(annotation["image_id"], category, bbox.clip(1).round(3).tolist(), rng.random()))
     for image in truth["images"]:
         for _ in range(15):
-            bbox = [*rng.uniform(0, 400, 2), *rng.uniform(5, 200, 2)]
-            found.append(detection(image["id"], int(rng.choice(IDS)), [round(v, 3) for v in bbox], rng.random()))
+            bbox = np.concatenate([rng.uniform(0, 400, 2), rng.uniform(5, 200, 2)])
+            found.append(detection(image["id"], int(rng.choice(IDS)), bbox.round(3).tolist(), rng.random()))
     return found
 
 
@@ -70,7 +70,8 @@ def evaluator(tmp_path) -> Callable[..., CocoEvaluator]:
     def make(truth: dict[str, Any], **options: Any) -> CocoEvaluator:
         path = tmp_path / "instances.json"
         path.write_text(json.dumps(truth))
-        return CocoEvaluator(path, **{"category_ids": IDS, "class_names": NAMES} | options)
+        settings: dict[str, Any] = {"category_ids": IDS, "class_names": NAMES} | options
+        return CocoEvaluator(path, **settings)
 
     return make
 
@@ -199,7 +200,10 @@ def test_detections_are_in_cocos_format_with_the_files_category_ids(evaluator, t
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_classes_that_the_file_does_not_know_are_not_counted(evaluator, backend):
     truth = ground_truth()
-    more = {"category_ids": [2, *IDS], "class_names": ["dog", *NAMES]}  # the network knows dogs, and its labels shift
+    more: dict[str, Any] = {
+        "category_ids": [2, *IDS],
+        "class_names": ["dog", *NAMES],
+    }  # the network knows dogs, and its labels shift
     scored = evaluator(truth, backend=backend, **more)
 
     def answer(image: int) -> Detections:
@@ -228,7 +232,7 @@ def test_names_may_be_numbers_in_the_file(evaluator):
 
 
 def test_an_unknown_backend_is_refused(evaluator):
-    with pytest.raises(UserError, match="task.evaluator='slow'; expected one of faster, pycocotools"):
+    with pytest.raises(UserError, match=r"task\.evaluator='slow'; expected one of faster, pycocotools"):
         evaluator(ground_truth(), backend="slow")
 
 

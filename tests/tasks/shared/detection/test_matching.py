@@ -64,7 +64,9 @@ def test_without_boxes_every_anchor_is_background(force_best):
 @pytest.mark.parametrize(
     ("iou", "arguments", "expected"),
     [
-        pytest.param([[0.6, 0.4, 0.2]], {"positive": 0.5, "negative": 0.3}, [0, IGNORED, BACKGROUND], id="ignored-band"),
+        pytest.param(
+            [[0.6, 0.4, 0.2]], {"positive": 0.5, "negative": 0.3}, [0, IGNORED, BACKGROUND], id="ignored-band"
+        ),
         pytest.param([[0.1, 0.2, 0.0]], {"positive": 0.5}, [BACKGROUND, 0, BACKGROUND], id="best-is-forced"),
         pytest.param([[0.1, 0.2, 0.0]], {"positive": 0.5, "force_best": False}, [BACKGROUND] * 3, id="not-forced"),
         # Both want anchor 0; box 1 overlaps it more, and box 0 goes without.

@@ -1,0 +1,122 @@
+"""The order of an epoch, with one process and several, and batches."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from tasks.shared import loading
+from tasks.shared.loading import EpochSampler, default_workers, make_loader
+
+
+class Numbers(Dataset):
+    """Answers every (epoch, index) with itself."""
+
+    def __init__(self, count: int):
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
+        return key
+
+
+def order(epoch: int, seed: int = 0, count: int = 20, shuffle: bool = True) -> list[tuple[int, int]]:
+    sampler = EpochSampler(range(count), shuffle, seed)
+    sampler.set_epoch(epoch)
+    keys = list(sampler)
+    assert len(keys) == len(sampler)
+    return keys
+
+
+def test_an_epoch_holds_every_index_once_with_its_number():
+    keys = order(epoch=3)
+    assert {epoch for epoch, _ in keys} == {3}
+    assert sorted(index for _, index in keys) == list(range(20))
+    assert all(type(value) is int for key in keys for value in key)
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    first = [index for _, index in order(epoch=3)]
+    torch.rand(5)
+    assert [index for _, index in order(epoch=3)] == first
+    assert [index for _, index in order(epoch=4)] != first
+    assert [index for _, index in order(epoch=3, seed=1)] != first
+    assert first != list(range(20))
+
+
+def test_iterating_twice_without_a_new_epoch_repeats_the_order():
+    sampler = EpochSampler(range(20), True)
+    assert list(sampler) == list(sampler)
+
+
+def test_validation_keeps_the_order():
+    assert order(epoch=2, shuffle=False, count=4) == [(2, 0), (2, 1), (2, 2), (2, 3)]
+
+
+@pytest.fixture
+def split_over(monkeypatch):
+    """What each of `world` processes gets from a sampler that was made before they were started."""
+
+    def split(sampler: EpochSampler, world: int) -> list[list[int]]:
+        monkeypatch.setattr(loading.dist, "is_initialized", lambda: True)
+        monkeypatch.setattr(loading.dist, "get_world_size", lambda: world)
+        parts = []
+        for rank in range(world):
+            monkeypatch.setattr(loading.dist, "get_rank", lambda rank=rank: rank)
+            parts.append([index for _, index in sampler])
+            assert len(parts[-1]) == len(sampler)
+        return parts
+
+    return split
+
+
+WORLDS = pytest.mark.parametrize(("world", "count"), [(3, 20), (2, 8), (4, 3), (3, 0)])
+
+
+@WORLDS
+def test_processes_share_an_epoch_without_overlap(split_over, world, count):
+    parts = split_over(EpochSampler(range(count), True, 7), world)
+    assert [len(part) for part in parts] == [count // world] * world  # training drops the remainder
+    joined = [index for part in parts for index in part]
+    assert len(set(joined)) == len(joined)
+
+
+@WORLDS
+def test_validation_over_processes_leaves_nothing_out(split_over, world, count):
+    parts = split_over(EpochSampler(range(count), False), world)
+    assert sorted(index for part in parts for index in part) == list(range(count))
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_without_sharding_every_process_gets_everything(split_over):
+    first, second = split_over(EpochSampler(range(9), True, 7, shard=False), 2)
+    assert first == second
+    assert sorted(first) == list(range(9))
+
+
+def batches(count: int, size: int, train: bool, epoch: int = 0) -> list[list[tuple[int, int]]]:
+    loader: Any = make_loader(Numbers(count), size, list, train=train, seed=0, workers=0)
+    loader.sampler.set_epoch(epoch)
+    return list(loader)
+
+
+def test_the_loader_asks_for_epoch_and_index():
+    assert batches(5, 2, train=False, epoch=6) == [[(6, 0), (6, 1)], [(6, 2), (6, 3)], [(6, 4)]]
+    assert [key for batch in batches(6, 2, train=True, epoch=6) for key in batch] == order(6, count=6)
+
+
+@pytest.mark.parametrize(
+    ("count", "train", "sizes"),
+    [(10, True, [4, 4]), (10, False, [4, 4, 2]), (4, True, [4]), (3, True, [3]), (3, False, [3])],
+)
+def test_only_training_drops_a_short_last_batch_unless_it_is_all(count, train, sizes):
+    assert [len(batch) for batch in batches(count, 4, train)] == sizes
+
+
+@pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 2), (8, 7), (64, 8)])
+def test_workers_leave_a_core_to_the_training_step(monkeypatch, cores, workers):
+    monkeypatch.setattr(loading.os, "sched_getaffinity", lambda _: set(range(cores)), raising=False)
+    assert default_workers() == workers
