@@ -15,15 +15,15 @@ TRIES = 40
 
 
 def flip_and_crop(
-    image: Tensor, boxes: Tensor, labels: Tensor, rng: np.random.Generator
+    image: Tensor, boxes: Tensor, labels: Tensor, rng: np.random.Generator, crop_share: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """SSD's crop, then a coin's flip.
+    """SSD's crop in a share of the pictures, then a coin's flip.
 
     image (3, H, W) uint8; boxes (N, 4) float xyxy in its pixels; labels (N,). Boxes whose centre is cropped away go,
     the others are cut off at the border.
     """
     height, width = image.shape[-2:]
-    crop = random_crop(boxes.numpy(), height, width, rng)
+    crop = random_crop(boxes.numpy(), height, width, rng) if rng.random() < crop_share else None
     if crop is not None:
         left, top, right, bottom = crop
         image = image[:, top:bottom, left:right]

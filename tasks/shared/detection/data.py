@@ -37,10 +37,18 @@ class CocoDataset(Dataset):
     """
 
     def __init__(
-        self, images: Path, annotations: CocoAnnotations, resolution: int, augment: bool, seed: int, skip_corrupt: bool
+        self,
+        images: Path,
+        annotations: CocoAnnotations,
+        resolution: int,
+        *,
+        augment: bool = False,
+        crop_share: float = 1.0,
+        seed: int = 0,
+        skip_corrupt: bool = False,
     ):
         self.images, self.annotations, self.resolution = images, annotations, resolution
-        self.augment, self.seed, self.skip_corrupt = augment, seed, skip_corrupt
+        self.augment, self.crop_share, self.seed, self.skip_corrupt = augment, crop_share, seed, skip_corrupt
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -64,7 +72,7 @@ class CocoDataset(Dataset):
         boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
         if self.augment:
             rng = np.random.default_rng((self.seed, epoch, index))
-            image, boxes, labels = flip_and_crop(image, boxes, labels, rng)
+            image, boxes, labels = flip_and_crop(image, boxes, labels, rng, self.crop_share)
         scale = self.resolution / torch.tensor([image.shape[-1], image.shape[-2]]).repeat(2)
         target = {
             "boxes": boxes * scale,
@@ -92,7 +100,7 @@ class CocoData:
         tables: annotations of a split that were read already.
         resolution: side in pixels that the network is given.
         batch_size, val_batch_size: pictures a step.
-        augment: flip and SSD crop in training.
+        augment: flip and SSD crop in training; crop_share: of the pictures that are cropped.
         evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
         on_corrupt: "error", or "skip" to leave out and report pictures that are missing or unreadable.
         workers: loader processes; None chooses from the machine.
@@ -113,6 +121,7 @@ class CocoData:
         batch_size: int = 24,
         val_batch_size: int = 16,
         augment: bool = True,
+        crop_share: float = 1.0,
         evaluate_on: str = "val",
         on_corrupt: str = "error",
         workers: int | None = None,
@@ -124,11 +133,13 @@ class CocoData:
             raise UserError(f"data.on_corrupt={on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
         if evaluate_on not in ("train", "val"):
             raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
+        if not 0 <= crop_share <= 1:
+            raise UserError(f"data.crop_share={crop_share}; expected 0 to 1")
         if batch_size < 1 or val_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         places = {"train": train, "val": train if evaluate_on == "train" else val}
         self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
-        self.augment, self.seed, self.workers = augment, seed, workers
+        self.augment, self.crop_share, self.seed, self.workers = augment, crop_share, seed, workers
         self.skip_corrupt = on_corrupt == "skip"
         self.images = {split: Path(places[split]["images"]) for split in splits}
         self.tables: dict[str, CocoAnnotations] = {}
@@ -149,12 +160,18 @@ class CocoData:
 
     def train_loader(self, seed: int) -> Iterable[Batch]:
         dataset = CocoDataset(
-            self.images["train"], self.tables["train"], self.resolution, self.augment, seed, self.skip_corrupt
+            self.images["train"],
+            self.tables["train"],
+            self.resolution,
+            augment=self.augment,
+            crop_share=self.crop_share,
+            seed=seed,
+            skip_corrupt=self.skip_corrupt,
         )
         return make_loader(dataset, self.batch_size, collate, train=True, seed=seed, workers=self.workers)
 
     def val_loader(self, shard: bool = False) -> Iterable[Batch]:
-        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, False, 0, self.skip_corrupt)
+        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, skip_corrupt=self.skip_corrupt)
         return make_loader(
             dataset, self.val_batch_size, collate, train=False, shard=shard, seed=0, workers=self.workers
         )

@@ -32,7 +32,7 @@ def make_data(places: tuple[dict[str, str], dict[str, str]], **options: Any) -> 
 
 def dataset(place: dict[str, str], augment: bool = False, seed: int = 0, table: CocoAnnotations | None = None):
     table = table or read_annotations(Path(place["annotations"]))
-    return CocoDataset(Path(place["images"]), table, R, augment, seed, skip_corrupt=False)
+    return CocoDataset(Path(place["images"]), table, R, augment=augment, seed=seed)
 
 
 def epoch_of(data: CocoData, epoch: int, seed: int = 0) -> list[Batch]:
