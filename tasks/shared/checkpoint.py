@@ -48,7 +48,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: not a checkpoint, or damaged ({str(error).splitlines()[0]})") from error
     ours = content.get(KEY) if isinstance(content, dict) else None
     if not isinstance(ours, dict) or "state_dict" not in content:

@@ -167,7 +167,7 @@ def run_config(
     assert isinstance(both, DictConfig)
     check_keys(values, both)
     for override in values:
-        target = own if override.key_or_group.split(".")[0] in own else config
+        target = own if override.key_or_group.split(".")[0] in list(own) else config
         OmegaConf.update(target, override.key_or_group, override.value(), force_add=True)
     assert isinstance(own, DictConfig)
     return config, own

@@ -84,6 +84,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
     precision = settings["precision"]
     if precision == "auto":
         precision = pick_precision(pick_device(settings["accelerator"]))
+    version = len(list(output.glob("logs/version_*")))  # a resumed run keeps the first part's log
     progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
     return pl.Trainer(
         accelerator=settings["accelerator"],
@@ -102,7 +103,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         enable_model_summary=False,
         enable_checkpointing=False,
         log_every_n_steps=10,
-        logger=[CSVLogger(output, name="logs"), TensorBoardLogger(output, name="logs")],
+        logger=[make(output, name="logs", version=version) for make in (CSVLogger, TensorBoardLogger)],
         callbacks=[checkpoints, progress, LearningRateMonitor("step")],
     )
 

@@ -245,6 +245,31 @@ def test_tiny_and_narrow_pictures_survive_augmentation(height, width):
         assert labels.tolist() == [1]
 
 
+@pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 50, 110), (1.0, 140, 190)])
+def test_only_a_share_of_the_pictures_is_cropped(share, low, high):
+    boxes = torch.tensor([[20.0, 20, 80, 80]])
+    cropped = 0
+    for rng in seeds(200):
+        image, kept, _ = flip_and_crop(torch.zeros(3, 100, 100), boxes, torch.tensor([1]), rng, share)
+        cropped += image.shape != (3, 100, 100)
+        assert image.shape != (3, 100, 100) or torch.equal(kept, boxes)  # symmetric: a flip leaves the box where it is
+    assert low <= cropped <= high  # 6 of 7 are cropped at share 1, some of them by nothing
+
+
+def test_without_crops_a_picture_is_at_most_flipped(places):
+    data: Any = make_data(places, crop_share=0.0, batch_size=1).train_loader(0)
+    for index in range(5):
+        plain, before = dataset(places[0])[0, index]
+        for epoch in range(4):
+            image, target = data.dataset[epoch, index]
+            flipped = not torch.equal(image, plain)
+            x1, y1, x2, y2 = before["boxes"].unbind(1)
+            expected = torch.stack([R - x2, y1, R - x1, y2], dim=1) if flipped else before["boxes"]
+            torch.testing.assert_close(target["boxes"], expected)
+            if flipped:
+                assert (image.int() - plain.flip(-1).int()).abs().max() <= 2  # resizing rounds
+
+
 def test_half_of_the_pictures_are_flipped_empty_ones_too():
     image = torch.zeros(3, 4, 8, dtype=torch.uint8)
     image[..., 0] = 255
@@ -344,6 +369,7 @@ def test_categories_of_both_splits_must_agree(places):
         ({"on_corrupt": "ignore"}, "data.on_corrupt='ignore'; expected one of error, skip"),
         ({"evaluate_on": "test"}, "data.evaluate_on='test'; expected 'train' or 'val'"),
         ({"batch_size": 0}, "data.batch_size=0"),
+        ({"crop_share": 1.5}, "data.crop_share=1.5; expected 0 to 1"),
         ({"val_batch_size": -1}, "data.val_batch_size=-1"),
     ],
 )
