@@ -32,7 +32,7 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     home = getattr(made, "__module__", "").split(".")[0]
     if home not in OWN_PACKAGES or not (inspect.isclass(made) or inspect.isfunction(made)):
         raise UserError(f"{key}._target_={target!r} is not a class or function of {' or '.join(OWN_PACKAGES)}")
-    arguments = {k: v for k, v in node.items() if k not in ("_target_", "name")} | more
+    arguments = {k: v for k, v in node.items() if k != "_target_"} | more
     try:
         return made(**arguments)
     except ValueError as error:
@@ -43,13 +43,15 @@ def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val"))
     node = config.get("data")
     if node is None:
         raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
-    return construct("data", node, resolution=_resolution(config), splits=tuple(splits))
+    return construct("data", _nameless(node), resolution=_resolution(config), splits=tuple(splits))
 
 
 def build_task(config: dict[str, Any], num_classes: int) -> Task:
     """The network of a run: backbone, head, and the settings that concern the whole of it."""
     backbone = construct("backbone", config["backbone"])
-    task = construct("task", config["task"], backbone=backbone, num_classes=num_classes, resolution=_resolution(config))
+    task = construct(
+        "task", _nameless(config["task"]), backbone=backbone, num_classes=num_classes, resolution=_resolution(config)
+    )
     if config["trainer"]["init"] == "isometric":
         isometric_init(task)
     elif config["trainer"]["init"] is not None:
@@ -83,6 +85,11 @@ def check_kind(task: Task, data: Data, config: dict[str, Any]) -> None:
             f"task={config['task']['name']} needs {task.data_kind} data, but data={config['data'].get('name')} "
             f"is {data.kind} data"
         )
+
+
+def _nameless(node: dict[str, Any]) -> dict[str, Any]:
+    """Without `name`, which tells users and checkpoints what it is, and the object nothing."""
+    return {key: value for key, value in node.items() if key != "name"}
 
 
 def _resolution(config: dict[str, Any]) -> int:

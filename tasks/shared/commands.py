@@ -59,20 +59,20 @@ def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
 
 def _train_job(config: DictConfig) -> None:
     """One run, or one of a sweep's."""
-    job = plain(config)
-    output = _run_folder(job)
-    del job["output"], job["resume"]
     from tasks.shared.cli import log_to_terminal, show_user_errors
-    from tasks.shared.engine import train as run
 
     log_to_terminal()  # Hydra has set its own
-    recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['name']}.yaml"
-    if recipe.exists():
-        settings = (
-            f"resolution {job['resolution']}, {job['trainer']['max_epochs']} epochs, optim.lr {job['optim']['lr']}"
-        )
-        log.info("recipe: configs/recipe/%s, unless told otherwise; this run: %s", recipe.name, settings)
     with show_user_errors():  # inside the job, as Hydra prints a traceback for what leaves it
+        job = plain(config)
+        output = _run_folder(job)
+        del job["output"], job["resume"]
+        recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['name']}.yaml"
+        if recipe.exists():
+            epochs, rate = job["trainer"]["max_epochs"], job["optim"]["lr"]
+            told = f"resolution {job['resolution']}, {epochs} epochs, optim.lr {rate}"
+            log.info("recipe: configs/recipe/%s, unless told otherwise; this run: %s", recipe.name, told)
+        from tasks.shared.engine import train as run
+
         run(job, output)
 
 

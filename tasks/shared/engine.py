@@ -17,6 +17,7 @@ from tasks.shared.callbacks import Checkpoints, LineProgress
 from tasks.shared.checkpoint import find_checkpoint
 from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
+from tasks.shared.optim import OPTIMIZERS, SCHEDULES
 from tasks.shared.report import draw_curves, print_metrics
 from tasks.shared.runtime import is_first_process, keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
@@ -120,6 +121,12 @@ def _check(config: dict[str, Any]) -> None:
     for key, low in (("max_epochs", 1), ("val_every_epochs", 1)):
         if not isinstance(settings[key], int) or settings[key] < low:
             raise UserError(f"trainer.{key}={settings[key]!r}; expected a whole number from {low}")
+    for key, value, known in (
+        ("optim.name", config["optim"]["name"], OPTIMIZERS),
+        ("optim.schedule.schedule", config["optim"]["schedule"]["schedule"], SCHEDULES),
+    ):
+        if value not in known:
+            raise UserError(f"{key}={value!r}; expected one of {', '.join(known)}")
     if not isinstance(config["optim"]["lr"], int | float) or not config["optim"]["lr"] > 0:
         raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
     if settings["accelerator"] == "gpu" and not torch.cuda.is_available():

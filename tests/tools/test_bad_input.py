@@ -60,7 +60,7 @@ def edit(root: Path, change: str) -> None:
 def train_on(root: Path) -> list[str]:
     """TINY, but on this data."""
     kept = [a for a in TINY if not a.startswith(("data.train", "data.val="))]
-    return [*kept, "data=coco", f"data.root={root}", "data.batch_size=2", "data.augment=false"]
+    return [*kept, "data=coco", f"data.root={root}", "data.batch_size=3", "data.augment=false"]
 
 
 @pytest.mark.parametrize(

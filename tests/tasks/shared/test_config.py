@@ -72,7 +72,9 @@ def test_a_typo_lists_the_nearest_keys(argument: str, nearest: str) -> None:
 
 def test_known_keys_pass_even_unset_and_free_ones() -> None:
     config = compose_config("train", ["data=coco"])
-    check_keys(parse_overrides(["data.root=x", "optim.options.momentum=0.9", "+optim.options.eps=1", "task=ssd"]), config)
+    check_keys(
+        parse_overrides(["data.root=x", "optim.options.momentum=0.9", "+optim.options.eps=1", "task=ssd"]), config
+    )
 
 
 def test_all_problems_come_in_one_message() -> None:
