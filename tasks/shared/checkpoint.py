@@ -16,12 +16,16 @@ KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with."""
+    """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with.
+
+    resumable: it holds the optimizer's state too.
+    """
 
     path: Path
     config: dict[str, Any]
     info: dict[str, Any]
     weights: dict[str, Tensor]
+    resumable: bool
 
     @property
     def task(self) -> str:
@@ -56,7 +60,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     state = content["state_dict"]
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
-    return Checkpoint(path, ours["config"], ours["info"], weights)
+    return Checkpoint(path, ours["config"], ours["info"], weights, "optimizer_states" in content)
 
 
 def replace_file(temporary: Path, final: Path) -> None:

@@ -82,8 +82,9 @@ def _run_folder(config: dict[str, Any]) -> Path:
     stamp = Path(sweep.sweep.dir).name
     folder = Path(config["output"] or f"runs/{config['task']['name']}/{stamp}")
     if sweep.mode == RunMode.MULTIRUN:
-        name = re.sub(r"[^\w.-]+", "_", sweep.job.override_dirname.replace("=", "-"))
-        return folder / f"{sweep.job.num}_{name}"
+        swept = [o for o in sweep.overrides.task if o not in sys.argv]  # the others are the same for every run
+        name = re.sub(r"[^\w.-]+", "_", "_".join(swept).replace("=", "-"))
+        return folder / f"{sweep.job.num}_{name}"[:100]
     first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # DDP's other processes find the first one's folder
     if first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"output={folder} exists already; choose another, or resume={folder} to go on with it")
@@ -99,7 +100,10 @@ def _resume(arguments: list[str]) -> None:
     place = next(o.value() for o in overrides if o.key_or_group == "resume")
     checkpoint, folder = resume_point(str(place))
     own = OmegaConf.create({"resume": None})
-    config, _ = run_config(load_checkpoint(checkpoint).config, overrides, own, str(checkpoint))
+    loaded = load_checkpoint(checkpoint)
+    if not loaded.resumable:
+        raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
+    config, _ = run_config(loaded.config, overrides, own, str(checkpoint))
     run(plain(config), folder, resume=checkpoint)
 
 

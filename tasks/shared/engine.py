@@ -57,9 +57,9 @@ def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> d
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
-    except SystemExit:
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
-        raise
+        raise SystemExit(stop.code or 1) from stop
     if not trainer.is_global_zero:
         return {}
     best = folder / "best.ckpt"

@@ -1,6 +1,7 @@
 """Stopping and going on."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -41,16 +42,14 @@ def test_a_stopped_run_resumes_bit_equal(stop: signal.Signals, tiny_run: Path, t
     epochs = "trainer.max_epochs=4"
     assert tool("train", *TINY, sample, epochs, f"output={whole}").status == 0
 
-    process = start(*TINY, sample, epochs, f"output={cut}", cwd=tmp_path)
     seen = ""
-    assert process.stdout
-    for line in process.stdout:
-        seen += line
-        if line.startswith("epoch 1/"):
-            process.send_signal(stop)
-            break
-    seen += process.stdout.read()
-    assert process.wait(timeout=60) != 0, seen
+    with start(*TINY, sample, epochs, f"output={cut}", cwd=tmp_path) as process:
+        assert process.stdout
+        for line in process.stdout:
+            seen += line
+            if line.startswith("epoch 1/"):
+                process.send_signal(stop)
+    assert process.returncode != 0, seen
     assert "Traceback" not in seen, seen
     assert not (cut / "metrics.json").exists()
     stopped = weights(cut)
@@ -66,19 +65,18 @@ def test_a_stopped_run_resumes_bit_equal(stop: signal.Signals, tiny_run: Path, t
 
 def test_a_run_killed_in_its_first_epoch_can_be_resumed(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     cut = tmp_path / "cut"
-    process = start(*TINY, f"data.root={tiny_run.parent}/sample", f"output={cut}", cwd=tmp_path)
-    deadline = time.monotonic() + 60
-    while not (cut / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.kill()
-    process.communicate(timeout=60)
+    with start(*TINY, f"data.root={tiny_run.parent}/sample", f"output={cut}", cwd=tmp_path) as process:
+        deadline = time.monotonic() + 60
+        while not (cut / "checkpoints/last.ckpt").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.kill()
     assert tool("train", f"resume={cut}").status == 0
     assert equal(weights(cut)["state_dict"], weights(tiny_run)["state_dict"])
 
 
 def test_resuming_goes_on_with_more_epochs_and_keeps_the_log(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    __import__("shutil").copytree(tiny_run, run)
+    shutil.copytree(tiny_run, run)
     answer = tool("train", f"resume={run}", "trainer.max_epochs=3")
     assert answer.status == 0, answer.message
     assert weights(run)["epoch"] + 1 == 3
@@ -86,6 +84,11 @@ def test_resuming_goes_on_with_more_epochs_and_keeps_the_log(tiny_run: Path, too
     assert len(logs) == 2
     epochs = {row["epoch"] for row in csv.DictReader(logs[1].read_text().splitlines()) if row["epoch"]}
     assert epochs == {"2"}
+
+
+def test_weights_alone_cannot_be_resumed(tiny_run: Path, tool: Tool) -> None:
+    answer = tool("train", f"resume={tiny_run}/checkpoints/best.ckpt")
+    assert answer.status == 1 and "last.ckpt" in answer.message
 
 
 def test_resume_of_another_task_is_refused(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:

@@ -85,10 +85,11 @@ def test_predict_takes_a_glob_and_a_film(tiny_run: Path, tool: Tool, tmp_path: P
 def test_a_sweep_leaves_a_folder_for_each_run(tmp_path: Path) -> None:
     once = [a for a in TINY if not a.startswith("trainer.max_epochs")]  # Hydra takes a key once in a sweep
     arguments = [*once, "trainer.max_epochs=1", f"data.root={tmp_path}/sample", f"output={tmp_path}/sweep"]
-    subprocess.run(
+    done = subprocess.run(
         [sys.executable, TOOLS / "train.py", "-m", *arguments, "optim.lr=0.001,0.002"],
-        check=True, capture_output=True, text=True, timeout=300, cwd=tmp_path,
+        capture_output=True, text=True, timeout=300, cwd=tmp_path,
     )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
     folders = sorted(p.name for p in (tmp_path / "sweep").iterdir())
     assert len(folders) == 2 and all("=" not in name and "," not in name for name in folders)
     assert all((tmp_path / "sweep" / name / "metrics.json").is_file() for name in folders)
