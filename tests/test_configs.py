@@ -39,14 +39,15 @@ def test_a_recipe_belongs_to_a_task_and_a_data_set(file: Path) -> None:
 @pytest.mark.parametrize("optim", groups()["optim"])
 def test_every_optimizer_takes_a_step(optim: str) -> None:
     settings = compose(f"optim={optim}")["optim"]
-    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, groups=3), torch.nn.BatchNorm2d(3), torch.nn.Conv2d(3, 2, 1))
+    last = torch.nn.Conv2d(3, 2, 1)
+    network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3, groups=3), torch.nn.BatchNorm2d(3), last)
     optimizer = make_optimizer(network, settings["name"], settings["lr"], settings["weight_decay"], settings["options"])
     schedule = make_schedule(optimizer, 10, 2, **settings["schedule"])
-    before = network[2].weight.clone()
+    before = last.weight.clone()
     network(torch.randn(2, 3, 8, 8)).square().mean().backward()
     optimizer.step()
     schedule.step()
-    assert not torch.equal(before, network[2].weight)
+    assert not torch.equal(before, last.weight)
 
 
 @pytest.fixture(params=TASKS)

@@ -115,7 +115,7 @@ def _nearest(key: str, config: DictConfig) -> str:
 
 def _keys(config: DictConfig, prefix: str = "") -> list[str]:
     keys = []
-    for name in config:
+    for name in map(str, config):
         key = f"{prefix}{name}"
         keys.append(key)
         node = config._get_node(name)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ import torch
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 
-def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+def weights(run: Path, name: str = "last") -> dict[str, Any]:
     return torch.load(run / f"checkpoints/{name}.ckpt", weights_only=True)
 
 

@@ -16,16 +16,20 @@ def net() -> MobileNetV1:
     return net
 
 
+def weight_of(net: nn.Module, unit: str) -> torch.Tensor:
+    return net.get_parameter(f"{unit}.conv.weight").detach()
+
+
 def test_pointwise_filters_are_orthogonal(net: MobileNetV1) -> None:
-    weight = net.conv_13.pointwise.conv.weight.flatten(1)  # type: ignore[union-attr]
+    weight = weight_of(net, "conv_13.pointwise").flatten(1)
     assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
 
 
 def test_depthwise_filters_pass_a_plain_picture_on(net: MobileNetV1) -> None:
     """At stride 1 by their centre, at stride 2 by the whole window; both sum up to about one and three."""
-    keep = net.conv_3.depthwise.conv.weight.detach()  # type: ignore[union-attr]
+    keep = weight_of(net, "conv_3.depthwise")
     assert keep.mean(0)[0, 1, 1] > 0.8 and keep.mean(0)[0].flatten()[[0, 1, 2, 3, 5, 6, 7, 8]].abs().max() < 0.15
-    pool = net.conv_4.depthwise.conv.weight.detach()  # type: ignore[union-attr]
+    pool = weight_of(net, "conv_4.depthwise")
     assert torch.allclose(pool.mean(0), torch.full((1, 3, 3), 1 / 3), atol=0.15)
 
 
