@@ -2,7 +2,7 @@
 
 python tools/eval.py checkpoint=RUN/checkpoints/best.ckpt
 python tools/eval.py checkpoint=RUN data=coco data.root=/data/coco
-python tools/eval.py checkpoint=RUN evaluator=pycocotools
+python tools/eval.py checkpoint=RUN task.evaluator=pycocotools
 """
 
 from tasks.shared.cli import run_tool

@@ -19,7 +19,7 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     """Call the class or function that `node["_target_"]` names with the node's other keys and `more`.
 
     Only what our own packages define can be named: configs come out of checkpoints, which must not run code.
-    A ValueError of the callee becomes a UserError.
+    A ValueError or TypeError of the callee becomes a UserError.
     """
     target = node.get("_target_")
     if not isinstance(target, str) or target.split(".")[0] not in OWN_PACKAGES:
@@ -35,8 +35,9 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     arguments = {k: v for k, v in node.items() if k != "_target_"} | more
     try:
         return made(**arguments)
-    except ValueError as error:
-        raise UserError(str(error)) from error
+    except (ValueError, TypeError) as error:
+        message = str(error) if isinstance(error, ValueError) else f"{key}: a value of the wrong type ({error})"
+        raise UserError(message) from error
 
 
 def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val")) -> Data:
@@ -52,6 +53,9 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
     task = construct(
         "task", _nameless(config["task"]), backbone=backbone, num_classes=num_classes, resolution=_resolution(config)
     )
+    loaded = [key for key in ("pretrained", "checkpoint") if config["backbone"].get(key)]
+    if config["trainer"]["init"] is not None and loaded:
+        raise UserError(f"trainer.init would overwrite the weights of backbone.{loaded[0]}; give trainer.init=null")
     if config["trainer"]["init"] == "isometric":
         isometric_init(task)
     elif config["trainer"]["init"] is not None:
@@ -66,7 +70,7 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
 
 def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
     """`build_task` with weights, every one of which must fit."""
-    task = build_task(config, num_classes)
+    task = build_task(without_sources(config), num_classes)
     expected = task.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     shapes = [n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape]
@@ -76,6 +80,12 @@ def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_clas
         raise UserError(f"{source} does not fit the network that its config describes: {listed}")
     task.load_state_dict(weights)
     return task
+
+
+def without_sources(config: dict[str, Any]) -> dict[str, Any]:
+    """For a network whose weights a checkpoint of ours holds: where they first came from need not be there."""
+    sources = {key: None if key == "checkpoint" else False for key in ("checkpoint", "pretrained")}
+    return config | {"backbone": config["backbone"] | {k: v for k, v in sources.items() if k in config["backbone"]}}
 
 
 def check_kind(task: Task, data: Data, config: dict[str, Any]) -> None:

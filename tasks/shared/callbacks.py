@@ -62,7 +62,7 @@ class LineProgress(Callback):
         self.total, self.steps = 0.0, 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        if outputs is not None:
+        if outputs:  # nothing where every picture of the batch was skipped
             self.total, self.steps = self.total + outputs["loss"], self.steps + 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:

@@ -27,10 +27,6 @@ class Checkpoint:
     weights: dict[str, Tensor]
     resumable: bool
 
-    @property
-    def task(self) -> str:
-        return self.config["task"]["name"]
-
 
 def find_checkpoint(place: str | Path, name: str = "best") -> Path:
     """A checkpoint's path: `place` itself, or `checkpoints/<name>.ckpt` of the run folder `place`."""

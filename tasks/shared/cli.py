@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.shared.config import CONFIGS, groups
+from omegaconf import OmegaConf
+
+from tasks.shared.config import CONFIGS, compose_config, groups
 from tasks.shared.errors import UserError
 
 TRACEBACK = "MOBILENET_TOOLKIT_TRACEBACK"  # set: users' errors show where they were raised
@@ -17,7 +19,7 @@ TRACEBACK = "MOBILENET_TOOLKIT_TRACEBACK"  # set: users' errors show where they 
 def run_tool(name: str, doc: str, run: Callable[[list[str]], None]) -> None:
     """Run a tool with its command line.
 
-    `--help` prints `doc`, the config groups and configs/<name>.yaml. Users' errors are shown as
+    `--help` prints `doc`, the config groups and the keys. Users' errors are shown as
     `show_user_errors` does.
     """
     arguments = sys.argv[1:]
@@ -47,9 +49,16 @@ def show_user_errors() -> Iterator[None]:
         # From a loader process the message arrives wrapped in that process's traceback.
         message = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
         sys.exit(f"error: {message}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except PermissionError as error:
+        sys.exit(f"error: {error.filename}: not allowed ({error.strerror})")
 
 
 def help_text(name: str, doc: str) -> str:
     choices = [f"  {group}={'|'.join(options)}" for group, options in groups().items()]
-    root = Path(CONFIGS / f"{name}.yaml").read_text()
-    return "\n".join([doc.strip(), "", "Choices (group=option):", *choices, "", "Keys:", root])
+    if name == "train":
+        keys = "Keys, as they stand without any choice:\n\n" + OmegaConf.to_yaml(compose_config("train", []))
+    else:
+        keys = "Keys:\n\n" + Path(CONFIGS / f"{name}.yaml").read_text()
+    return "\n".join([doc.strip(), "", "Choices (group=option):", *choices, "", keys])

@@ -26,6 +26,7 @@ from tasks.shared.config import (
 from tasks.shared.errors import UserError
 
 log = logging.getLogger(__name__)
+FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "trainer.init")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -84,10 +85,15 @@ def _run_folder(config: dict[str, Any]) -> Path:
     if sweep.mode == RunMode.MULTIRUN:
         swept = [o for o in sweep.overrides.task if o not in sys.argv]  # the others are the same for every run
         name = re.sub(r"[^\w.-]+", "_", "_".join(swept).replace("=", "-"))
-        return folder / f"{sweep.job.num}_{name}"[:100]
-    first = int(os.environ.get("LOCAL_RANK", "0")) == 0  # DDP's other processes find the first one's folder
-    if first and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"output={folder} exists already; choose another, or resume={folder} to go on with it")
+        folder = folder / f"{sweep.job.num}_{name}"[:100]
+    # DDP's other processes find the first one's folder.
+    return new_folder(folder) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else folder
+
+
+def new_folder(folder: Path) -> Path:
+    """`folder`, unless something is there that a tool would overwrite."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"output={folder} exists already and is not empty; choose another")
     return folder
 
 
@@ -103,8 +109,11 @@ def _resume(arguments: list[str]) -> None:
     loaded = load_checkpoint(checkpoint)
     if not loaded.resumable:
         raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
+    for override in overrides:
+        if override.key_or_group.startswith(FIXED_ON_RESUME):
+            raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
     config, _ = run_config(loaded.config, overrides, own, str(checkpoint))
-    run(plain(config), folder, resume=checkpoint)
+    run(plain(config), folder, resume=loaded)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -113,7 +122,7 @@ def evaluate(arguments: list[str]) -> None:
     from tasks.shared.report import print_metrics
     from tasks.shared.scoring import score_checkpoint
 
-    output = Path(own["output"] or f"runs/eval/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    output = new_folder(Path(own["output"] or f"runs/eval/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     metrics = score_checkpoint(checkpoint, config, output)
     print_metrics(metrics)
     print(f"results: {output}")
@@ -124,7 +133,7 @@ def predict(arguments: list[str]) -> None:
     config, own, checkpoint = _from_checkpoint("predict", arguments)
     from tasks.shared.predicting import predict_files
 
-    output = Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}")
+    output = new_folder(Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"])
     print(f"results: {output}")
 

@@ -17,9 +17,9 @@ from tasks.shared.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "checkpoint", "classes", "images", "input", "minival", "output", "path", "resume", "root", "run",
-    "runs", "source",
+    "annotations", "checkpoint", "images", "input", "minival", "output", "resume", "root",
 )  # fmt: skip
+DEVICE_KEYS = ("accelerator", "devices", "strategy")
 FREE = ("options",)  # nodes whose keys belong to somebody else's function
 
 
@@ -71,7 +71,7 @@ def compose_config(name: str, arguments: list[str]) -> DictConfig:
     try:
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose(name, overrides=arguments)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(str(error).strip()) from error
 
 
@@ -142,25 +142,30 @@ def run_config(
 ) -> tuple[DictConfig, DictConfig]:
     """A run's config with overrides applied, and the tool's own keys with theirs.
 
-    run: the config that a checkpoint carries. The groups data, trainer and optim can be chosen anew; what makes the
+    run: the config that a checkpoint carries. data can be chosen anew, and of trainer what it runs on; what makes the
     network is the checkpoint's.
     """
     name = run["task"]["name"]
     chosen = [o for o in overrides if is_group(o)]
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line}: one value is expected here; quote it if it holds a comma")
     for override in chosen:
         if override.key_or_group == "task" and override.value() == name:
             continue
         if override.key_or_group == "task":
             raise UserError(f"{source} was trained with task={name}, not {override.input_line}")
-        if override.key_or_group not in ("data", "trainer", "optim"):
+        if override.key_or_group not in ("data", "trainer"):
             raise UserError(f"{override.input_line}: {override.key_or_group} is fixed by the checkpoint {source}")
     config = OmegaConf.create(run)
     fresh = [o for o in chosen if o.key_or_group != "task"]
     if fresh:
         composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in fresh)])
         for override in fresh:
-            group = override.key_or_group
-            config[group] = composed[group]
+            if override.key_or_group == "data":
+                config["data"] = composed["data"]
+            else:  # of the trainer only what it runs on: the rest is the run's recipe
+                config["trainer"].update({key: composed["trainer"][key] for key in DEVICE_KEYS})
     own = OmegaConf.create(OmegaConf.to_container(tool))
     values = [o for o in overrides if not is_group(o)]
     both = OmegaConf.merge(config, own)

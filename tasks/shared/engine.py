@@ -11,13 +11,15 @@ import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from tasks.shared.build import build_data, build_task, check_kind
+from tasks.shared.build import build_data, build_task, check_kind, load_task
 from tasks.shared.callbacks import Checkpoints, LineProgress
-from tasks.shared.checkpoint import find_checkpoint
+from tasks.shared.checkpoint import Checkpoint, find_checkpoint
+from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
-from tasks.shared.optim import OPTIMIZERS, SCHEDULES
+from tasks.shared.optim import OPTIMIZERS, SCHEDULES, make_optimizer
 from tasks.shared.report import draw_curves, print_metrics
 from tasks.shared.runtime import is_first_process, keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
@@ -25,10 +27,10 @@ from tasks.shared.scoring import score_checkpoint
 log = logging.getLogger(__name__)
 
 
-def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> dict[str, float]:
+def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None) -> dict[str, float]:
     """Train a run in the folder `output` and score its best checkpoint.
 
-    config: composed and resolved, plain data. resume: a last.ckpt to go on from.
+    config: composed and resolved, plain data. resume: the checkpoint to go on from.
     Leaves config.yaml, checkpoints/{last,best}.ckpt, logs/, metrics.json, the evaluator's results, pictures/ and
     curves.png in `output`; nothing if something is wrong with config or data, which is found out before.
     Returns the final metrics.
@@ -37,7 +39,12 @@ def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> d
     _check(config)
     data = build_data(config)
     pl.seed_everything(config["seed"], verbose=False)
-    task = build_task(config, data.num_classes)
+    if resume is None:
+        task = build_task(config, data.num_classes)
+    else:
+        if data.info != resume.info:
+            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('name')} has")
+        task = load_task(config, resume.weights, data.num_classes, str(resume.path))
     check_kind(task, data, config)
     evaluator = task.evaluator(data, data.info)
     module = TrainingModule(
@@ -45,18 +52,20 @@ def train(config: dict[str, Any], output: Path, resume: Path | None = None) -> d
     )
     if settings["compile"]:
         module.task.compile()
+    _try_optimizer(task, config["optim"])
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
 
     folder = output / "checkpoints"
+    trainer = make_trainer(settings, output, Checkpoints(folder, task.monitor, resumed=resume is not None))
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=resume is not None)
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         log.info("run: %s", output)
     keep_heap()
-    trainer = make_trainer(settings, output, Checkpoints(folder, task.monitor, resumed=resume is not None))
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
-        trainer.fit(module, train_loader, val_loader, ckpt_path=resume, weights_only=True if resume else None)
+        path = resume.path if resume else None
+        trainer.fit(module, train_loader, val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
@@ -87,13 +96,16 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         precision = pick_precision(pick_device(settings["accelerator"]))
     version = len(list(output.glob("logs/version_*")))  # a resumed run keeps the first part's log
     progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
-    return pl.Trainer(
+    # The last epoch is validated too: the largest divisor of the epochs that is not above the wish.
+    wish, epochs = settings["val_every_epochs"], settings["max_epochs"]
+    val_every = next(every for every in range(min(wish, epochs), 0, -1) if epochs % every == 0)
+    arguments = dict(
         accelerator=settings["accelerator"],
         devices=settings["devices"],
         strategy=settings["strategy"],
         precision=precision,
         max_epochs=settings["max_epochs"],
-        check_val_every_n_epoch=settings["val_every_epochs"],
+        check_val_every_n_epoch=val_every,
         gradient_clip_val=settings["gradient_clip_norm"],
         limit_train_batches=settings["limit_train_batches"],
         limit_val_batches=settings["limit_val_batches"],
@@ -107,6 +119,18 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         logger=[make(output, name="logs", version=version) for make in (CSVLogger, TensorBoardLogger)],
         callbacks=[checkpoints, progress, LearningRateMonitor("step")],
     )
+    try:
+        return pl.Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer.*: {str(error).splitlines()[0]}") from error
+
+
+def _try_optimizer(task: Task, optim: dict[str, Any]) -> None:
+    """Fail on its options now, not when training has begun."""
+    try:
+        make_optimizer(task, optim["name"], optim["lr"], optim["weight_decay"], optim["options"])
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim.*: {error}") from error
 
 
 def resume_point(place: str) -> tuple[Path, Path]:
@@ -129,5 +153,7 @@ def _check(config: dict[str, Any]) -> None:
             raise UserError(f"{key}={value!r}; expected one of {', '.join(known)}")
     if not isinstance(config["optim"]["lr"], int | float) or not config["optim"]["lr"] > 0:
         raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
+    if settings["devices"] == -1 and settings["accelerator"] != "gpu" and not torch.cuda.is_available():
+        raise UserError("trainer.devices=-1 means all GPUs, but torch sees none; give trainer.devices=NUMBER")
     if settings["accelerator"] == "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.accelerator=gpu, but torch sees no CUDA device; use trainer=auto or trainer=cpu")

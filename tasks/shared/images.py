@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
 from torchvision.transforms import v2
@@ -30,15 +30,16 @@ def read_image(path: Path, exif: bool = False) -> Tensor:
         if bytes(data[:4].tolist()).startswith(_FAST):
             image = decode_image(data, ImageReadMode.RGB, apply_exif_orientation=exif)
             return v2.functional.to_dtype(image, torch.uint8, scale=True)  # a PNG of 16 bits comes as such
-        return _read_with_pil(path)
-    except (RuntimeError, OSError, UnidentifiedImageError) as error:
+        return _read_with_pil(path, exif)
+    except (RuntimeError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{path}: not a readable picture, or truncated ({reason})") from error
 
 
-def _read_with_pil(path: Path) -> Tensor:
+def _read_with_pil(path: Path, exif: bool) -> Tensor:
     with Image.open(path) as image:
-        return v2.functional.pil_to_tensor(image.convert("RGB"))
+        upright = ImageOps.exif_transpose(image) if exif else image
+        return v2.functional.pil_to_tensor(upright.convert("RGB"))
 
 
 def to_pil(image: Tensor) -> Image.Image:

@@ -55,6 +55,8 @@ def predict_files(
                     film.add(drawn)
                 else:
                     target = (output / Path(name).relative_to(base)).with_suffix(".jpg")
+                    if target.exists():  # a.png beside a.jpg
+                        target = target.with_name(f"{Path(name).name}.jpg")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     drawn.save(target, quality=92)
                 answers.append({"file": name, "answer": task.describe(result, info)})

@@ -49,6 +49,7 @@ class CocoDataset(Dataset):
     ):
         self.images, self.annotations, self.resolution = images, annotations, resolution
         self.augment, self.crop_share, self.seed, self.skip_corrupt = augment, crop_share, seed, skip_corrupt
+        self.left_out: set[Path] = set()
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -66,7 +67,9 @@ class CocoDataset(Dataset):
         except UserError as error:
             if not self.skip_corrupt:
                 raise UserError(f"{error}; data.on_corrupt=skip leaves such pictures out") from error
-            log.warning("left out: %s", error)
+            if path not in self.left_out:
+                self.left_out.add(path)
+                log.warning("left out (%d so far): %s", len(self.left_out), error)
             return None
         low, high = table.offsets[index : index + 2]
         boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
@@ -104,7 +107,6 @@ class CocoData:
         evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
         on_corrupt: "error", or "skip" to leave out and report pictures that are missing or unreadable.
         workers: loader processes; None chooses from the machine.
-        seed: of order and augmentation.
 
     Raises UserError, naming files and ids, for everything that would break later: it reads all annotations and
     looks for every picture before the first step.
@@ -125,7 +127,6 @@ class CocoData:
         evaluate_on: str = "val",
         on_corrupt: str = "error",
         workers: int | None = None,
-        seed: int = 0,
         splits: Sequence[str] = ("train", "val"),
         tables: dict[str, CocoAnnotations] | None = None,
     ):
@@ -139,7 +140,7 @@ class CocoData:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         places = {"train": train, "val": train if evaluate_on == "train" else val}
         self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
-        self.augment, self.crop_share, self.seed, self.workers = augment, crop_share, seed, workers
+        self.augment, self.crop_share, self.workers = augment, crop_share, workers
         self.skip_corrupt = on_corrupt == "skip"
         self.images = {split: Path(places[split]["images"]) for split in splits}
         self.tables: dict[str, CocoAnnotations] = {}
