@@ -20,6 +20,7 @@ PATH_KEYS = (
     "annotations", "checkpoint", "images", "input", "minival", "output", "resume", "root",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
+OPTIONAL_GROUPS = ("experiment", "recipe")
 FREE = ("options",)  # nodes whose keys belong to somebody else's function
 
 
@@ -59,6 +60,15 @@ def parse_overrides(arguments: list[str]) -> list[Override]:
                 f"cannot read {argument!r}; expected key=value ({str(error).splitlines()[0]}). A value with commas, "
                 "brackets or = in it needs quotes of its own: key=\"'value'\""
             ) from error
+    for override in parsed:
+        group = override.key_or_group
+        if (
+            is_group(override)
+            and group not in OPTIONAL_GROUPS
+            and not override.is_delete()
+            and override.value() is None
+        ):
+            raise UserError(f"{override.input_line}: choose one of {', '.join(groups()[group])}")
     return parsed
 
 

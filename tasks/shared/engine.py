@@ -1,6 +1,7 @@
 """Training a run, from a config to a folder with everything that it leaves behind."""
 
 import logging
+import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -55,6 +56,8 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     _try_optimizer(task, config["optim"])
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
 
+    if len(train_loader) == 0:  # type: ignore[arg-type]
+        raise UserError("there are no training pictures for a single batch; expected at least one a process")
     folder = output / "checkpoints"
     trainer = make_trainer(settings, output, Checkpoints(folder, task.monitor, resumed=resume is not None))
     if is_first_process():
@@ -69,6 +72,10 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
+    except UserError:
+        if resume is None and trainer.current_epoch == 0 and trainer.is_global_zero:
+            shutil.rmtree(output)  # made above; a run that never finished an epoch holds nothing of use
+        raise
     if not trainer.is_global_zero:
         return {}
     best = folder / "best.ckpt"
@@ -145,6 +152,10 @@ def _check(config: dict[str, Any]) -> None:
     for key, low in (("max_epochs", 1), ("val_every_epochs", 1)):
         if not isinstance(settings[key], int) or settings[key] < low:
             raise UserError(f"trainer.{key}={settings[key]!r}; expected a whole number from {low}")
+    if not isinstance(config["seed"], int) or config["seed"] < 0:
+        raise UserError(f"seed={config['seed']!r}; expected a whole number from 0")
+    if not config["optim"]["schedule"]["decay_epochs"] > 0:
+        raise UserError(f"optim.schedule.decay_epochs={config['optim']['schedule']['decay_epochs']}; expected above 0")
     for key, value, known in (
         ("optim.name", config["optim"]["name"], OPTIMIZERS),
         ("optim.schedule.schedule", config["optim"]["schedule"]["schedule"], SCHEDULES),

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.shared.errors import UserError
 
-SHOWN = 5  # how many offenders a message lists
+SHOWN = 20  # how many offenders a message lists
 NUMBERS = {"id", "image_id", "category_id", "height", "width"}
 
 

@@ -100,12 +100,13 @@ def test_boxes_without_area_are_dropped_and_listed(save, size):
     assert table.remarks == ["instances.json: 1 box(es) without area (ids 14) dropped"]
 
 
-def test_a_remark_lists_five_ids_at_most(save):
+def test_a_remark_lists_twenty_ids_at_most(save):
     changed = content()
     flat = {"image_id": 8, "category_id": 1, "bbox": [1, 1, 0, 0]}
-    changed["annotations"] += [{"id": 100 + number} | flat for number in range(7)]
+    changed["annotations"] += [{"id": 100 + number} | flat for number in range(22)]
     (remark,) = read_annotations(save(changed)).remarks
-    assert "7 box(es) without area (ids 100, 101, 102, 103, 104, ...)" in remark
+    listed = ", ".join(map(str, range(100, 120)))
+    assert f"22 box(es) without area (ids {listed}, ...)" in remark
 
 
 def put(key: str, index: int, field: str, value: Any) -> Callable[[dict], object]:
