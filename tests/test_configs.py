@@ -81,16 +81,18 @@ def test_a_task_keeps_the_contract(run: tuple[dict[str, Any], Any, Task]) -> Non
         results = task.predict(task(val.images), torch.tensor([t["size"] for t in val.targets]))
     evaluator.update(results, val.targets)
     metrics = evaluator.compute()
-    assert task.monitor in metrics and all(isinstance(v, float) for v in metrics.values())
+    assert set(task.curves) <= metrics.keys() and all(isinstance(v, float) for v in metrics.values())
     evaluator.reset()
+    picture = data.picture(val.targets[0])
+    assert torch.equal(task.prepare(picture), val.images[0]), "prediction sees what evaluation saw"
     assert task.describe(results[0], data.info) is not None
 
 
 def test_a_checkpoint_holds_plain_data(run: tuple[dict[str, Any], Any, Task], tmp_path: Path) -> None:
     config, data, task = run
-    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, ema_decay=0.9)
+    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, data.num_classes, ema_decay=0.9)
     content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, tmp_path / "x.ckpt")
     loaded = torch.load(tmp_path / "x.ckpt", weights_only=True)
-    assert loaded["mobilenet_toolkit"] == {"config": config, "info": data.info}
+    assert loaded["mobilenet_toolkit"] == {"config": config, "info": data.info, "num_classes": data.num_classes}

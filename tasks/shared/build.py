@@ -53,13 +53,6 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
     task = construct(
         "task", _nameless(config["task"]), backbone=backbone, num_classes=num_classes, resolution=_resolution(config)
     )
-    loaded = [key for key in ("pretrained", "checkpoint") if config["backbone"].get(key)]
-    if config["trainer"]["init"] is not None and loaded:
-        raise UserError(f"trainer.init would overwrite the weights of backbone.{loaded[0]}; give trainer.init=null")
-    if config["trainer"]["init"] == "isometric":
-        isometric_init(task)
-    elif config["trainer"]["init"] is not None:
-        raise UserError(f"trainer.init={config['trainer']['init']!r}; expected null or 'isometric'")
     momentum = config["trainer"]["bn_momentum"]
     if momentum is not None:
         for module in task.modules():
@@ -68,18 +61,35 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
     return task
 
 
+def initialise(task: Task, config: dict[str, Any]) -> None:
+    """Give a new network the weights to start from that `init.method` names."""
+    method = config["init"]["method"]
+    loaded = [key for key in ("pretrained", "checkpoint") if config["backbone"].get(key)]
+    if method is not None and loaded:
+        raise UserError(f"init.method would overwrite the weights of backbone.{loaded[0]}; give init.method=null")
+    if method == "isometric":
+        isometric_init(task)
+    elif method is not None:
+        raise UserError(f"init.method={method!r}; expected null or 'isometric'")
+
+
 def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
     """`build_task` with weights, every one of which must fit."""
     task = build_task(without_sources(config), num_classes)
-    expected = task.state_dict()
+    check_weights(task, weights, source)
+    task.load_state_dict(weights)
+    return task
+
+
+def check_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: str) -> None:
+    """Refuse weights of other names or shapes than the module's."""
+    expected = module.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     shapes = [n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape]
     if missing or extra or shapes:
         parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", sorted(shapes))]
         listed = "; ".join(f"{what} {len(names)}: {', '.join(names[:3])}" for what, names in parts if names)
-        raise UserError(f"{source} does not fit the network that its config describes: {listed}")
-    task.load_state_dict(weights)
-    return task
+        raise UserError(f"{source} does not fit the network that the config describes: {listed}")
 
 
 def without_sources(config: dict[str, Any]) -> dict[str, Any]:

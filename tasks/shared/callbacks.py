@@ -20,8 +20,8 @@ class Checkpoints(Callback):
     an interrupted run resumes at the beginning of the epoch that it was in.
     """
 
-    def __init__(self, folder: Path, monitor: str, resumed: bool):
-        self.folder, self.monitor, self.resumed = folder, f"val/{monitor}", resumed
+    def __init__(self, folder: Path, metric: str, resumed: bool):
+        self.folder, self.metric, self.resumed = folder, f"val/{metric}", resumed
         self.best = -1.0
         self.validated = False
 
@@ -33,7 +33,7 @@ class Checkpoints(Callback):
         self.validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        score = float(trainer.callback_metrics.get(self.monitor, 0.0))
+        score = float(trainer.callback_metrics.get(self.metric, 0.0))
         improved = self.validated and score > self.best
         self.validated = False
         if improved:
@@ -69,9 +69,9 @@ class LineProgress(Callback):
         self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        monitor = module.task.monitor  # type: ignore[union-attr]
-        score = trainer.callback_metrics.get(f"val/{monitor}")
-        shown = f"  {monitor} {float(score):.4f}" if self.validated and score is not None else ""
+        metric = module.task.curves[0]  # type: ignore[union-attr, index]
+        score = trainer.callback_metrics.get(f"val/{metric}")
+        shown = f"  {metric} {float(score):.4f}" if self.validated and score is not None else ""
         loss, seconds = float(self.total / max(self.steps, 1)), time.monotonic() - self.start
         epoch = trainer.current_epoch + 1
         log.info("epoch %d/%d  mean loss %.4f%s  (%.0f s)", epoch, trainer.max_epochs, loss, shown, seconds)

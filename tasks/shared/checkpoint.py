@@ -1,5 +1,6 @@
 """Checkpoints that carry their config, and never run code."""
 
+import logging
 import os
 import pickle
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from tasks.shared.errors import UserError
 
+log = logging.getLogger(__name__)
 KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does not know of
 
 
@@ -18,23 +20,31 @@ KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does 
 class Checkpoint:
     """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with.
 
-    resumable: it holds the optimizer's state too.
+    num_classes: of the data it was trained on. resumable: it holds the optimizer's state too.
     """
 
     path: Path
     config: dict[str, Any]
     info: dict[str, Any]
+    num_classes: int
     weights: dict[str, Tensor]
     resumable: bool
 
 
-def find_checkpoint(place: str | Path, name: str = "best") -> Path:
-    """A checkpoint's path: `place` itself, or `checkpoints/<name>.ckpt` of the run folder `place`."""
-    path = Path(place)
+def find_checkpoint(place: str | Path, *names: str) -> Path:
+    """A checkpoint's path: `place` itself, or of the run folder `place` the first `checkpoints/<name>.ckpt` there is.
+
+    names: `"best"`, and `"last"` for a run that was stopped before it was first validated, unless given.
+    """
+    path, names = Path(place), names or ("best", "last")
     if path.is_dir():
-        path = path / "checkpoints" / f"{name}.ckpt"
-        if not path.is_file():
-            raise UserError(f"{place}: no run folder, it holds no checkpoints/{name}.ckpt")
+        files = [path / "checkpoints" / f"{name}.ckpt" for name in names]
+        found = [file for file in files if file.is_file()]
+        if not found:
+            raise UserError(f"{place}: no run folder, it holds no checkpoints/{names[0]}.ckpt")
+        if found[0] != files[0]:
+            log.info("%s has no %s yet: taking %s", place, files[0].name, found[0].name)
+        path = found[0]
     if not path.is_file():
         raise UserError(f"{place}: no such checkpoint")
     return path
@@ -56,7 +66,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     state = content["state_dict"]
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
-    return Checkpoint(path, ours["config"], ours["info"], weights, "optimizer_states" in content)
+    resumable = "optimizer_states" in content
+    return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable)
 
 
 def replace_file(temporary: Path, final: Path) -> None:

@@ -1,7 +1,6 @@
 """From a tool's overrides to what it does. Composes and checks first; what needs torch is imported after that."""
 
 import logging
-import os
 import re
 import sys
 import time
@@ -24,9 +23,10 @@ from tasks.shared.config import (
     run_config,
 )
 from tasks.shared.errors import UserError
+from tasks.shared.process import is_first_process
 
 log = logging.getLogger(__name__)
-FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "trainer.init")
+FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -64,7 +64,17 @@ def _train_job(config: DictConfig) -> None:
 
     log_to_terminal()  # Hydra has set its own
     with show_user_errors():  # inside the job, as Hydra prints a traceback for what leaves it
+        sweep = HydraConfig.get()
+        if config.init.run is not None:
+            from tasks.shared.transfer import adopt_backbone
+
+            adopt_backbone(config, {o.key_or_group for o in parse_overrides(list(sweep.overrides.task))})
         job = plain(config)
+        if sweep.mode == RunMode.MULTIRUN and job["trainer"]["devices"] != 1:
+            raise UserError(
+                f"trainer.devices={job['trainer']['devices']}: the runs of a sweep take one device each, one after "
+                "another; start a command for each run to train it on several"
+            )
         output = _run_folder(job)
         del job["output"], job["resume"]
         recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['name']}.yaml"
@@ -87,7 +97,7 @@ def _run_folder(config: dict[str, Any]) -> Path:
         name = re.sub(r"[^\w.-]+", "_", "_".join(swept).replace("=", "-"))
         folder = folder / f"{sweep.job.num}_{name}"[:100]
     # DDP's other processes find the first one's folder.
-    return new_folder(folder) if int(os.environ.get("LOCAL_RANK", "0")) == 0 else folder
+    return new_folder(folder) if is_first_process() else folder
 
 
 def new_folder(folder: Path) -> Path:
@@ -118,7 +128,7 @@ def _resume(arguments: list[str]) -> None:
 
 def evaluate(arguments: list[str]) -> None:
     """tools/eval.py"""
-    config, own, checkpoint = _from_checkpoint("eval", arguments)
+    config, own, checkpoint = _from_checkpoint("eval", arguments, unused="data.train")
     from tasks.shared.report import print_metrics
     from tasks.shared.scoring import score_checkpoint
 
@@ -130,7 +140,7 @@ def evaluate(arguments: list[str]) -> None:
 
 def predict(arguments: list[str]) -> None:
     """tools/predict.py"""
-    config, own, checkpoint = _from_checkpoint("predict", arguments)
+    config, own, checkpoint = _from_checkpoint("predict", arguments, unused="data")
     from tasks.shared.predicting import predict_files
 
     output = new_folder(Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
@@ -138,8 +148,11 @@ def predict(arguments: list[str]) -> None:
     print(f"results: {output}")
 
 
-def _from_checkpoint(tool: str, arguments: list[str]) -> tuple[dict[str, Any], dict[str, Any], Path]:
-    """The run's config with overrides, the tool's own keys, and the checkpoint's path."""
+def _from_checkpoint(tool: str, arguments: list[str], unused: str) -> tuple[dict[str, Any], dict[str, Any], Path]:
+    """The run's config with overrides, the tool's own keys, and the checkpoint's path.
+
+    unused: a node that the tool does not read, and whose values may be missing.
+    """
     overrides = parse_overrides(quote_paths(arguments))
     keys = compose_config(tool, [])
     given = {o.key_or_group: o.value() for o in overrides}
@@ -152,4 +165,7 @@ def _from_checkpoint(tool: str, arguments: list[str]) -> tuple[dict[str, Any], d
 
     path = find_checkpoint(str(given["checkpoint"]))
     config, own = run_config(load_checkpoint(path).config, overrides, keys, str(path))
+    node = OmegaConf.select(config, unused)
+    if OmegaConf.is_dict(node) and OmegaConf.missing_keys(node):
+        OmegaConf.update(config, unused, None, merge=False)
     return plain(config), plain(own), path

@@ -17,7 +17,7 @@ from tasks.shared.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "checkpoint", "images", "input", "minival", "output", "resume", "root",
+    "annotations", "checkpoint", "images", "input", "minival", "output", "resume", "root", "run", "runs",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")

@@ -1,12 +1,15 @@
 """What a task, its data and its evaluator owe each other. Everything shared is written against these four."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from backbone import Backbone
 
 Targets = list[dict[str, Any]]
 
@@ -15,12 +18,14 @@ class Batch(NamedTuple):
     """What a loader yields.
 
     images: (B, 3, H, W) uint8, 0 to 255; the network normalises them on its device.
-    targets: one dict a picture. Always `file` (str) and `size` (original height, width), and what the task's
-        loss and evaluator read; for detection see `tasks.shared.detection.data`.
+    targets: one dict a picture. Always `file` (str, its path or name) and `size` (original height, width), and
+        what the task's loss and evaluator read; for detection see `tasks.shared.detection.data`.
+    skipped: pictures that were to be in it but could not be read; a batch may have lost all.
     """
 
     images: Tensor
     targets: Targets
+    skipped: int = 0
 
 
 class Data(Protocol):
@@ -34,10 +39,13 @@ class Data(Protocol):
     @property
     def num_classes(self) -> int: ...
 
-    def train_loader(self, seed: int) -> Iterable[Batch]: ...
+    def train_loader(self, seed: int) -> DataLoader: ...
 
-    def val_loader(self, shard: bool = False) -> Iterable[Batch]:
-        """All of it, or under DDP with `shard` this process's part."""
+    def val_loader(self, shard: bool = False) -> DataLoader:
+        """All of it, or under DDP with `shard` this process's part. Both loaders yield `Batch`."""
+
+    def picture(self, target: dict[str, Any]) -> Tensor:
+        """The original picture that a target of `val_loader` belongs to, (3, H, W) uint8, to draw on."""
 
 
 class Evaluator(Protocol):
@@ -61,12 +69,18 @@ class Evaluator(Protocol):
 class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
-    Class attributes: `monitor` is the metric of `Evaluator.compute` that picks the best checkpoint (higher is
-    better), `data_kind` the kind of data it learns from.
+    Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
+    picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns from.
     """
 
-    monitor: str
+    curves: tuple[str, ...]
     data_kind: str
+    backbone: Backbone
+    resolution: int
+
+    def prepare(self, image: Tensor) -> Tensor:
+        """An original picture (3, H, W) uint8 as `forward` takes it, (3, R, R) uint8; the same as validation data's."""
+        raise NotImplementedError
 
     def forward(self, images: Tensor) -> Any:
         """images (B, 3, H, W), uint8 or float in 0 to 255 -> outputs, the same type in training and evaluation."""
@@ -85,7 +99,7 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def draw(self, image: Image.Image, result: Any, info: dict[str, Any], target: Any = None) -> Image.Image:
-        """The picture with the answer drawn on, and beside it the truth where `target` gives it."""
+        """The original picture with the answer drawn on, and the truth too where `target` (a loader's) gives it."""
         raise NotImplementedError
 
     def describe(self, result: Any, info: dict[str, Any]) -> Any:

@@ -14,16 +14,18 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgr
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 
-from tasks.shared.build import build_data, build_task, check_kind, load_task
+from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task
 from tasks.shared.callbacks import Checkpoints, LineProgress
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
 from tasks.shared.optim import OPTIMIZERS, SCHEDULES, make_optimizer
+from tasks.shared.process import is_first_process
 from tasks.shared.report import draw_curves, print_metrics
-from tasks.shared.runtime import is_first_process, keep_heap, pick_device, pick_precision
+from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
+from tasks.shared.transfer import freeze, source_of, start_from
 
 log = logging.getLogger(__name__)
 
@@ -42,24 +44,35 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     pl.seed_everything(config["seed"], verbose=False)
     if resume is None:
         task = build_task(config, data.num_classes)
+        initialise(task, config)
+        if (source := source_of(config["init"])) is not None:
+            start_from(task, source, config["init"]["head"], data.info)
     else:
         if data.info != resume.info:
             raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('name')} has")
         task = load_task(config, resume.weights, data.num_classes, str(resume.path))
     check_kind(task, data, config)
+    frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])
     evaluator = task.evaluator(data, data.info)
     module = TrainingModule(
-        task, evaluator, config, data.info, ema_decay=settings["ema_decay"], channels_last=settings["channels_last"]
+        task,
+        evaluator,
+        config,
+        data.info,
+        data.num_classes,
+        frozen=frozen,
+        ema_decay=settings["ema_decay"],
+        channels_last=settings["channels_last"],
     )
     if settings["compile"]:
         module.task.compile()
     _try_optimizer(task, config["optim"])
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
 
-    if len(train_loader) == 0:  # type: ignore[arg-type]
+    if len(train_loader) == 0:
         raise UserError("there are no training pictures for a single batch; expected at least one a process")
     folder = output / "checkpoints"
-    trainer = make_trainer(settings, output, Checkpoints(folder, task.monitor, resumed=resume is not None))
+    trainer = make_trainer(settings, output, Checkpoints(folder, task.curves[0], resumed=resume is not None))
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=resume is not None)
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -80,7 +93,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         return {}
     best = folder / "best.ckpt"
     metrics = score_checkpoint(best if best.exists() else folder / "last.ckpt", config, output)
-    draw_curves(output)
+    draw_curves(output, task.curves)
     print_metrics(metrics)
     return metrics
 
@@ -135,7 +148,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
 def _try_optimizer(task: Task, optim: dict[str, Any]) -> None:
     """Fail on its options now, not when training has begun."""
     try:
-        make_optimizer(task, optim["name"], optim["lr"], optim["weight_decay"], optim["options"])
+        make_optimizer(task, **{key: value for key, value in optim.items() if key != "schedule"})
     except (TypeError, ValueError) as error:
         raise UserError(f"optim.*: {error}") from error
 

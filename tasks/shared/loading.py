@@ -1,13 +1,18 @@
 """Data loaders whose order and augmentation depend on (seed, epoch, index) alone."""
 
 import os
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Iterator, Sized
 from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
+
+from tasks.shared.contract import Batch
+from tasks.shared.errors import UserError
+from tasks.shared.images import collate_images
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -42,35 +47,62 @@ class EpochSampler(Sampler[tuple[int, int]]):
         return count // world if self.shuffle else len(range(rank, count, world))
 
 
+class EpochBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of an EpochSampler. In training an incomplete last one is dropped, unless it is all there is.
+
+    Decided when asked, as a process's share is known only after DDP has started.
+    """
+
+    def __init__(self, sampler: EpochSampler, batch_size: int, train: bool):
+        self.sampler, self.batch_size, self.train = sampler, batch_size, train
+
+    def _batches(self) -> BatchSampler:
+        drop_last = self.train and len(self.sampler) >= self.batch_size
+        return BatchSampler(self.sampler, self.batch_size, drop_last)  # type: ignore[arg-type]
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        return iter(self._batches())  # type: ignore[arg-type]
+
+    def __len__(self) -> int:
+        return len(self._batches())
+
+
 def default_workers() -> int:
     """Loader processes: none on one or two cores, where they would only take turns with the training step."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return 0 if cores <= 2 else min(cores - 1, 8)
 
 
+def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
+    """Skipped pictures are left out and counted; a batch of none has no images."""
+    kept = [item for item in items if item is not None]
+    if not kept:
+        return Batch(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [], len(items))
+    images, targets = zip(*kept, strict=True)
+    return Batch(collate_images(list(images)), list(targets), len(items) - len(kept))
+
+
 def make_loader(
     data: Dataset,
     batch_size: int,
-    collate: Callable[[list[Any]], Any],
     *,
     train: bool,
-    seed: int,
-    workers: int | None,
+    seed: int = 0,
+    workers: int | None = None,
     shard: bool = True,
 ) -> DataLoader:
-    """A loader over `data`, whose items are asked for as (epoch, index).
-
-    In training an incomplete last batch is dropped, unless it is all there is. `workers` None: chosen from the machine.
+    """A loader of `Batch` over `data`, which is asked for (epoch, index) and answers with an image and its target dict,
+    or None for a picture to skip. `workers` None: chosen from the machine.
     """
+    if workers is not None and (not isinstance(workers, int) or workers < 0):
+        raise UserError(f"data.workers={workers!r}; expected a whole number from 0, or null to choose from the machine")
     workers = default_workers() if workers is None else workers
     sampler = EpochSampler(data, shuffle=train, seed=seed, shard=shard)  # type: ignore[arg-type]
     return DataLoader(
         data,
-        batch_size,
-        sampler=sampler,
+        batch_sampler=EpochBatches(sampler, batch_size, train),
         num_workers=workers,
         collate_fn=collate,
-        drop_last=train and len(sampler) >= batch_size,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
     )

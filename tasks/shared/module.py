@@ -1,12 +1,14 @@
 """The Lightning module that trains any task."""
 
+import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tasks.shared.checkpoint import KEY
 from tasks.shared.contract import Batch, Evaluator, Task
@@ -14,11 +16,13 @@ from tasks.shared.ema import Ema
 from tasks.shared.errors import UserError
 from tasks.shared.optim import make_optimizer, make_schedule
 
+log = logging.getLogger(__name__)
+
 
 class TrainingModule(pl.LightningModule):
     """Trains a task; validates its moving average where `ema_decay` is given.
 
-    config, info: plain data that its checkpoints carry. optim: the config node of that name.
+    config, info, num_classes: plain data that its checkpoints carry. frozen: parts of the task that stay in eval mode.
     """
 
     def __init__(
@@ -27,7 +31,9 @@ class TrainingModule(pl.LightningModule):
         evaluator: Evaluator,
         config: dict[str, Any],
         info: dict[str, Any],
+        num_classes: int,
         *,
+        frozen: Sequence[nn.Module] = (),
         ema_decay: float | None = None,
         channels_last: bool = True,
     ):
@@ -36,11 +42,14 @@ class TrainingModule(pl.LightningModule):
         self.ema = Ema(self.task, ema_decay) if ema_decay is not None else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.evaluator = evaluator
-        self.config, self.info = config, info
+        self.config = config
+        self.frozen = tuple(frozen)
+        self.carried = {"config": config, "info": info, "num_classes": num_classes}
+        self.skipped = 0  # pictures, in this epoch
 
     def configure_optimizers(self) -> Any:
         optim = self.config["optim"]
-        optimizer = make_optimizer(self.task, optim["name"], optim["lr"], optim["weight_decay"], optim["options"])
+        optimizer = make_optimizer(self.task, **{key: value for key, value in optim.items() if key != "schedule"})
         epochs = self.config["trainer"]["max_epochs"]
         schedule = make_schedule(
             optimizer, self.trainer.estimated_stepping_batches / epochs, epochs, **optim["schedule"]
@@ -48,12 +57,16 @@ class TrainingModule(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_epoch_start(self) -> None:
+        self.skipped = 0
+        for module in self.frozen:
+            module.eval()
         # Whatever draws from the global generator (dropout) depends on the epoch alone, so resuming repeats it.
         torch.manual_seed(int(np.random.default_rng((self.config["seed"], self.current_epoch)).integers(2**62)))
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
-        if not batch.targets:  # every picture of it was unreadable and skipped
-            return None
+        self.skipped += batch.skipped
+        if not batch.targets:  # every picture of it was unreadable
+            return self._no_loss()
         outputs = self.task(batch.images.contiguous(memory_format=self.memory_format))
         with torch.autocast(self.device.type, enabled=False):
             losses = self.task.loss(outputs, batch.targets)
@@ -63,6 +76,16 @@ class TrainingModule(pl.LightningModule):
         self.log_dict({f"train/{name}": value.detach() for name, value in losses.items()}, batch_size=len(batch.images))
         self.log("train/loss", total.detach(), prog_bar=True, batch_size=len(batch.images))
         return total
+
+    def _no_loss(self) -> Tensor | None:
+        """Nothing, or under DDP, where the other processes wait for this one's gradients, gradients of zero."""
+        if self.trainer.world_size == 1:
+            return None
+        return torch.stack([p.sum() * 0.0 for p in self.task.parameters() if p.requires_grad]).sum()
+
+    def on_train_epoch_end(self) -> None:
+        if self.skipped:
+            log.warning("epoch %d: %d pictures could not be read", self.current_epoch + 1, self.skipped)
 
     def _stop_at(self, losses: dict[str, Tensor], batch: Batch) -> None:
         parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
@@ -93,7 +116,7 @@ class TrainingModule(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = {"config": self.config, "info": self.info}
+        checkpoint[KEY] = self.carried
 
 
 def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch) -> list[Any]:

@@ -14,11 +14,20 @@ OPTIMIZERS = ("adamw", "sgd", "rmsprop")
 SCHEDULES = ("cosine", "exponential", "step", "constant")
 
 
-def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Two groups: with weight decay and without.
+def parameter_groups(
+    network: nn.Module, weight_decay: float, backbone_rate: float | None = None
+) -> list[dict[str, Any]]:
+    """Two groups: with weight decay and without. With `backbone_rate`, which is a learning rate, two more: what lies
+    below `network.backbone` has them to itself.
 
-    Without: depthwise filters, as they have so few weights (Sec. 3.2), and, our addition, batch norm and biases.
+    Without decay: depthwise filters, as they have so few weights (Sec. 3.2), and, our addition, batch norm and biases.
     """
+    if backbone_rate is not None:
+        body = getattr(network, "backbone", nn.Module())
+        groups = [group | {"lr": backbone_rate} for group in parameter_groups(body, weight_decay)]
+        inside = {id(p) for group in groups for p in group["params"]}
+        rest = parameter_groups(network, weight_decay)
+        return groups + [group | {"params": [p for p in group["params"] if id(p) not in inside]} for group in rest]
     depthwise = {
         id(m.weight)
         for m in network.modules()
@@ -31,14 +40,22 @@ def parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, 
 
 
 def make_optimizer(
-    network: nn.Module, name: str, lr: float, weight_decay: float, options: dict[str, Any] | None = None
+    network: nn.Module,
+    name: str,
+    lr: float,
+    weight_decay: float,
+    options: dict[str, Any] | None = None,
+    backbone_lr: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """`"adamw"`, `"sgd"` or `"rmsprop"`; `options` go to the optimizer.
+    """`"adamw"`, `"sgd"` or `"rmsprop"`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
 
     RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
     and the learning rate inside the momentum buffer. torch's own differs in all three.
     """
-    groups, options = parameter_groups(network, weight_decay), options or {}
+    if not isinstance(backbone_lr, int | float) or not backbone_lr > 0:
+        raise UserError(f"optim.backbone_lr={backbone_lr!r}; expected a share of optim.lr above 0, 1 for all of it")
+    groups = parameter_groups(network, weight_decay, None if backbone_lr == 1 else lr * backbone_lr)
+    options = options or {}
     if name == "rmsprop":
         from timm.optim import RMSpropTF
 

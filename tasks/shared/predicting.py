@@ -11,12 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tasks.shared.build import load_task
 from tasks.shared.checkpoint import load_checkpoint
 from tasks.shared.errors import UserError
-from tasks.shared.images import SUFFIXES, collate_images, read_image, square, to_pil
+from tasks.shared.images import SUFFIXES, collate_images, read_image, to_pil
+from tasks.shared.inference import network_of
 from tasks.shared.progress import track
-from tasks.shared.runtime import keep_heap, pick_device
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
 
 log = logging.getLogger(__name__)
@@ -31,13 +30,9 @@ def predict_files(
     under their own names, a film as one film. Unreadable pictures among others are left out and reported.
     """
     checkpoint = load_checkpoint(path)
-    info = checkpoint.info
     live = source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
     files = [] if live else find_pictures(source)
-    task = load_task(config, checkpoint.weights, len(info["class_names"]), str(path))
-    keep_heap()
-    device = pick_device(config["trainer"]["accelerator"])
-    task = task.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    task, device = network_of(checkpoint, config)
 
     film = FilmWriter(output / f"{Path(source).stem or 'camera'}.mp4", source) if live else None
     base = _common_folder(files)
@@ -45,12 +40,12 @@ def predict_files(
     answers: list[dict[str, Any]] = []
     try:
         for group in _in_groups(pictures, batch_size):
-            images = collate_images([square(image, task.resolution) for _, image in group]).to(device)
+            images = collate_images([task.prepare(image) for _, image in group]).to(device)
             sizes = torch.tensor([image.shape[-2:] for _, image in group])
             with torch.inference_mode():
                 results = task.predict(task(images), sizes)
             for (name, image), result in zip(group, results, strict=True):
-                drawn = task.draw(to_pil(image), result, info)
+                drawn = task.draw(to_pil(image), result, checkpoint.info)
                 if film is not None:
                     film.add(drawn)
                 else:
@@ -59,7 +54,7 @@ def predict_files(
                         target = target.with_name(f"{Path(name).name}.jpg")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     drawn.save(target, quality=92)
-                answers.append({"file": name, "answer": task.describe(result, info)})
+                answers.append({"file": name, "answer": task.describe(result, checkpoint.info)})
     except KeyboardInterrupt:
         if not source.isdigit():
             raise

@@ -1,6 +1,7 @@
 """What a run shows at its end: a table of figures and the curves of training."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +16,8 @@ def print_metrics(metrics: dict[str, float]) -> None:
     Console().print(table)
 
 
-def draw_curves(output: Path) -> None:
-    """Loss and validation metric over the steps, from the logs of a run, as curves.png."""
+def draw_curves(output: Path, metrics: Sequence[str]) -> None:
+    """Loss and these validation metrics over the steps, from the logs of a run, as curves.png."""
     from matplotlib.figure import Figure
 
     rows: list[dict[str, str]] = []
@@ -24,7 +25,7 @@ def draw_curves(output: Path) -> None:
         with file.open() as lines:
             rows += csv.DictReader(lines)
     names = sorted({name for row in rows for name, value in row.items() if value and name.startswith("train/")})
-    scores = [n for n in ("val/AP", "val/AP50") if any(row.get(n) for row in rows)]
+    scores = [n for n in (f"val/{m}" for m in metrics) if any(row.get(n) for row in rows)]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, group, label in zip(figure.subplots(1, 2), (names, scores), ("training loss", "validation"), strict=True):
         for name in group:

@@ -1,7 +1,6 @@
 """What the machine offers, and what it takes to use it. Called by the tools only, never on import."""
 
 import ctypes
-import os
 import platform
 
 import torch
@@ -22,11 +21,6 @@ def keep_heap() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD))
     return all([mallopt(key, value) for key, value in settings])
-
-
-def is_first_process() -> bool:
-    """False in the processes that DDP starts beside the first."""
-    return int(os.environ.get("LOCAL_RANK", "0")) == 0
 
 
 def pick_device(accelerator: str) -> torch.device:

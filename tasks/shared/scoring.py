@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from PIL import Image
 
-from tasks.shared.build import build_data, check_kind, load_task
+from tasks.shared.build import build_data, check_kind
 from tasks.shared.checkpoint import load_checkpoint
-from tasks.shared.images import read_image, to_pil
+from tasks.shared.errors import UserError
+from tasks.shared.images import to_pil
+from tasks.shared.inference import network_of
 from tasks.shared.module import update_evaluator
 from tasks.shared.progress import track
-from tasks.shared.runtime import keep_heap, pick_device
 
 log = logging.getLogger(__name__)
 PICTURES = 12
@@ -29,44 +30,36 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     """
     checkpoint = load_checkpoint(path)
     info = checkpoint.info
-    task = load_task(config, checkpoint.weights, len(info["class_names"]), str(path))
+    task, device = network_of(checkpoint, config)
     data = build_data(config, splits=("val",))
     check_kind(task, data, config)
     evaluator = task.evaluator(data, info)
-    keep_heap()
-    device = pick_device(config["trainer"]["accelerator"])
-    task = task.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     pictures: list[tuple[str, Image.Image]] = []
-    start, count = time.monotonic(), 0
+    start, count, skipped = time.monotonic(), 0, 0
     with torch.inference_mode():
         for batch in track(data.val_loader(), "evaluating"):
+            skipped += batch.skipped
             if not batch.targets:
                 continue
             batch = batch._replace(images=batch.images.to(device))
             results = update_evaluator(task, evaluator, batch)
             count += len(results)
             for result, target in zip(results[: PICTURES - len(pictures)], batch.targets, strict=False):
-                image = to_pil(read_image(Path(target["file"])))
-                truth = original_target(target, task.resolution)
-                pictures.append((Path(target["file"]).stem, task.draw(image, result, info, truth)))
+                drawn = task.draw(to_pil(data.picture(target)), result, info, target)
+                pictures.append((f"{len(pictures):02d}_{Path(target['file']).stem}", drawn))
     seconds = time.monotonic() - start
     metrics = evaluator.compute()
-    log.info("evaluated %d pictures, %.1f a second", count, count / seconds)
+    left_out = f"; {skipped} could not be read and are left out" if skipped else ""
+    log.info("evaluated %d pictures, %.1f a second%s", count, count / seconds, left_out)
+    if count == 0:
+        raise UserError("there was no picture to evaluate")
 
     output.mkdir(parents=True, exist_ok=True)
     evaluator.save(output)
     save_pictures(pictures, output)
     (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
-
-
-def original_target(target: dict[str, Any], resolution: int) -> dict[str, Any]:
-    """The target with its boxes, if it has any, in pixels of the original picture."""
-    if "boxes" not in target:
-        return target
-    height, width = target["size"]
-    return target | {"boxes": target["boxes"].cpu() * torch.tensor([width, height, width, height]) / resolution}
 
 
 def save_pictures(pictures: list[tuple[str, Image.Image]], output: Path) -> None:

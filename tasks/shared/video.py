@@ -65,6 +65,8 @@ class FilmWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             code = self.cv2.VideoWriter_fourcc(*"mp4v")
             self.writer = self.cv2.VideoWriter(str(self.path), code, self.fps, image.size)
+            if not self.writer.isOpened():
+                raise UserError(f"{self.path}: OpenCV cannot write an mp4 here")
         self.writer.write(np.asarray(image)[:, :, ::-1])
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -11,6 +12,7 @@ from tasks.shared.detection.boxes import clip, decode
 from tasks.shared.detection.draw import draw_detections
 from tasks.shared.detection.evaluate import CocoEvaluator
 from tasks.shared.detection.postprocess import Detections, postprocess
+from tasks.shared.images import square
 from tasks.ssd.anchors import anchor_shapes, make_anchors
 from tasks.ssd.head import EXTRAS, SSDHead
 from tasks.ssd.loss import SSDLoss
@@ -43,7 +45,7 @@ class SSD(Task):
     Raises ValueError if the backbone has fewer than two taps or the resolution is below its deepest stride.
     """
 
-    monitor = "AP"
+    curves = ("AP", "AP50")
     data_kind = "detection"
 
     def __init__(
@@ -82,6 +84,10 @@ class SSD(Task):
         self.backend = evaluator
         self.min_score = min_score
 
+    def prepare(self, image: Tensor) -> Tensor:
+        """Squashed to the square, whatever its sides."""
+        return square(image, self.resolution)
+
     def forward(self, images: Tensor) -> SSDOutputs:
         """images (B, 3, resolution, resolution), uint8 or float in 0 to 255."""
         if images.shape[-2:] != (self.resolution, self.resolution):
@@ -115,6 +121,9 @@ class SSD(Task):
     def draw(
         self, image: Image.Image, result: Detections, info: dict[str, Any], target: dict[str, Any] | None = None
     ) -> Image.Image:
+        if target is not None:
+            scale = torch.tensor(image.size).repeat(2) / self.resolution
+            target = target | {"boxes": target["boxes"].cpu() * scale}
         return draw_detections(image, result, info["class_names"], target, self.min_score)
 
     def describe(self, result: Detections, info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -4,34 +4,21 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
 
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 
 @pytest.fixture
-def coco_root(tmp_path: Path) -> Path:
+def coco_root(tmp_path: Path, write_coco: Callable[..., dict[str, str]]) -> Path:
     """A folder in COCO's own layout with three pictures a split; its name has all that Hydra parses."""
     root = tmp_path / "cöco data, v=1 [a] (b)"
     for split in ("train2017", "val2017"):
-        (root / split).mkdir(parents=True)
-        (root / "annotations").mkdir(exist_ok=True)
-        images = [{"id": i, "file_name": f"{i}.jpg", "height": 60, "width": 80} for i in (1, 2, 3)]
-        for image in images:
-            Image.new("RGB", (80, 60), "gray").save(root / split / str(image["file_name"]))
-        content = {
-            "images": images,
-            "annotations": [
-                {"id": i, "image_id": i, "category_id": 7, "bbox": [5, 5, 30, 30], "area": 900, "iscrowd": 0}
-                for i in (1, 2)
-            ],
-            "categories": [{"id": 7, "name": "thing"}],
-        }
-        (root / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+        write_coco(root, split, pictures=3)
     return root
 
 
@@ -49,10 +36,10 @@ def edit(root: Path, change: str) -> None:
         content["annotations"][0]["bbox"] = [500, 500, 10, 10]
         path.write_text(json.dumps(content))
     elif change == "missing picture":
-        (root / "train2017/2.jpg").unlink()
+        (root / "train2017/000000001004.jpg").unlink()
     elif change == "truncated picture":
-        whole = (root / "train2017/2.jpg").read_bytes()
-        (root / "train2017/2.jpg").write_bytes(whole[: len(whole) // 2])
+        whole = (root / "train2017/000000001004.jpg").read_bytes()
+        (root / "train2017/000000001004.jpg").write_bytes(whole[: len(whole) // 2])
     elif change == "missing folder":
         shutil.rmtree(root / "train2017")
 
@@ -70,9 +57,9 @@ def train_on(root: Path) -> list[str]:
         ("no coco", ["instances_train2017.json", "images, annotations, categories", "shapes"]),
         ("no boxes", ["instances_train2017.json", "no boxes at all"]),
         ("outside", ["instances_train2017.json", "wholly outside", "ids 1"]),
-        ("missing picture", ["2.jpg", "missing", "data.on_corrupt=skip"]),
+        ("missing picture", ["000000001004.jpg", "missing", "data.on_corrupt=skip"]),
         ("missing folder", ["train2017", "no such folder"]),
-        ("truncated picture", ["train2017/2.jpg", "truncated", "data.on_corrupt=skip"]),
+        ("truncated picture", ["train2017/000000001004.jpg", "truncated", "data.on_corrupt=skip"]),
     ],
 )
 def test_spoilt_data(change: str, expected: list[str], coco_root: Path, tool: Tool, tmp_path: Path) -> None:
@@ -90,7 +77,7 @@ def test_skipping_goes_on_and_says_so(change: str, coco_root: Path, tool: Tool, 
     edit(coco_root, change)
     answer = tool("train", *train_on(coco_root), "data.on_corrupt=skip", f"output={tmp_path}/run, x=1")
     assert answer.status == 0, answer.message
-    assert "left out" in answer.out and "2.jpg" in answer.out
+    assert "left out" in answer.out and "000000001004.jpg" in answer.out
     assert (tmp_path / "run, x=1/metrics.json").is_file()
 
 
@@ -123,6 +110,13 @@ def test_skipping_goes_on_and_says_so(change: str, coco_root: Path, tool: Tool, 
         (["backbone=timm", "backbone.name=resnet181"], ["resnet181", "resnet18"]),
         (["task"], ["'task'", "key=value"]),
         (["resume=/no/such"], ["/no/such"]),
+        (["init.run=/no/such"], ["/no/such: no such checkpoint"]),
+        (["init.head=old"], ["init.head='old'", "keep, new"]),
+        (["init.method=xavier"], ["init.method='xavier'", "isometric"]),
+        (["freeze.up_to=conv_20"], ["freeze.up_to=conv_20", "conv_0"]),
+        (["optim.backbone_lr=-1"], ["optim.backbone_lr=-1"]),
+        (["data.workers=-1"], ["data.workers=-1"]),
+        (["-m", "trainer.devices=2,3"], ["trainer.devices=2", "sweep"]),
     ],
     ids=lambda v: " ".join(v) if isinstance(v, list) and "=" in v[0] else None,
 )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,40 @@ def test_eval_with_pycocotools_agrees(tiny_run: Path, tool: Tool, tmp_path: Path
     final = json.loads((tiny_run / "metrics.json").read_text())
     assert ours.keys() == final.keys()
     assert all(math.isclose(ours[k], final[k], abs_tol=1e-12) for k in final)
+
+
+def test_eval_on_own_files_asks_for_no_training_data(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    sample = tiny_run.parent / "sample"
+    val = [f"data.val.images={sample}/val", f"data.val.annotations={sample}/annotations/instances_val.json"]
+    answer = tool("eval", f"checkpoint={tiny_run}", "data=coco_json", *val, f"output={tmp_path}/eval")
+    assert answer.status == 0, answer.message
+    assert (tmp_path / "eval/metrics.json").read_text() == (tiny_run / "metrics.json").read_text()
+
+
+def test_a_run_that_was_stopped_early_can_be_scored(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    shutil.copy(tiny_run / "checkpoints/last.ckpt", tmp_path / "run/checkpoints")
+    answer = tool("eval", f"checkpoint={tmp_path}/run", f"output={tmp_path}/eval")
+    assert answer.status == 0 and "taking last.ckpt" in answer.out, answer
+
+
+def test_a_new_head_on_the_backbone_of_a_run(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    sample = [f"data.root={tiny_run.parent}/sample", f"init.run={tiny_run}", f"output={tmp_path}/run"]
+    once = [a for a in TINY if not a.startswith(("backbone.alpha", "resolution", "trainer.max_epochs"))]
+    freeze = ["freeze.up_to=conv_12", "optim.backbone_lr=0.1", "trainer.max_epochs=1", "trainer.ema_decay=null"]
+    answer = tool("train", *once, *sample, "init.head=new", *freeze)
+    assert answer.status == 0, answer.message
+    old, new = (torch.load(r / "checkpoints/last.ckpt", weights_only=True) for r in (tiny_run, tmp_path / "run"))
+    assert new["mobilenet_toolkit"]["config"]["backbone"] == old["mobilenet_toolkit"]["config"]["backbone"]
+    assert new["mobilenet_toolkit"]["config"]["resolution"] == 64
+    first = torch.load(tiny_run / "checkpoints/best.ckpt", weights_only=True)["state_dict"]
+    same = {
+        name.split(".")[2] for name, t in new["state_dict"].items()
+        if name.startswith("task.backbone.") and torch.equal(t, first["ema.network." + name.removeprefix("task.")])
+    }  # fmt: skip
+    assert {f"conv_{n}" for n in range(13)} <= same, "frozen: weights and statistics are those of the run"
+    last = "task.backbone.conv_13.depthwise.conv.weight"
+    assert not torch.equal(new["state_dict"][last], first["ema.network." + last.removeprefix("task.")])
 
 
 def test_predict_draws_and_describes(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:

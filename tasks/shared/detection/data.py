@@ -2,15 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
-from tasks.shared.contract import Batch
 from tasks.shared.detection.annotations import (
     SHOWN,
     CocoAnnotations,
@@ -21,7 +20,7 @@ from tasks.shared.detection.annotations import (
 from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError
-from tasks.shared.images import collate_images, read_image, square
+from tasks.shared.images import read_image, square
 from tasks.shared.loading import make_loader
 
 log = logging.getLogger(__name__)
@@ -87,19 +86,11 @@ class CocoDataset(Dataset):
         return square(image, self.resolution), target
 
 
-def collate(items: list[tuple[torch.Tensor, dict[str, Any]] | None]) -> Batch:
-    """Skipped pictures are left out; a batch of none has no images."""
-    kept = [item for item in items if item is not None]
-    if not kept:
-        return Batch(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [])
-    return Batch(collate_images([image for image, _ in kept]), [target for _, target in kept])
-
-
 class CocoData:
     """Training and validation pictures in COCO's format, see `tasks.shared.contract.Data`.
 
     Args:
-        train, val: {"images": folder, "annotations": file}. Only `splits` are opened.
+        train, val: {"images": folder, "annotations": file}. Only `splits` are opened; the other may be None.
         tables: annotations of a split that were read already.
         resolution: side in pixels that the network is given.
         batch_size, val_batch_size: pictures a step.
@@ -116,8 +107,8 @@ class CocoData:
 
     def __init__(
         self,
-        train: dict[str, str],
-        val: dict[str, str],
+        train: dict[str, str] | None,
+        val: dict[str, str] | None,
         *,
         resolution: int,
         batch_size: int = 24,
@@ -138,7 +129,7 @@ class CocoData:
             raise UserError(f"data.crop_share={crop_share}; expected 0 to 1")
         if batch_size < 1 or val_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
-        places = {"train": train, "val": train if evaluate_on == "train" else val}
+        places = {"train": train or {}, "val": (train if evaluate_on == "train" else val) or {}}
         self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
         self.augment, self.crop_share, self.workers = augment, crop_share, workers
         self.skip_corrupt = on_corrupt == "skip"
@@ -159,7 +150,7 @@ class CocoData:
     def num_classes(self) -> int:
         return len(self.info["class_names"])
 
-    def train_loader(self, seed: int) -> Iterable[Batch]:
+    def train_loader(self, seed: int) -> DataLoader:
         dataset = CocoDataset(
             self.images["train"],
             self.tables["train"],
@@ -169,13 +160,14 @@ class CocoData:
             seed=seed,
             skip_corrupt=self.skip_corrupt,
         )
-        return make_loader(dataset, self.batch_size, collate, train=True, seed=seed, workers=self.workers)
+        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
 
-    def val_loader(self, shard: bool = False) -> Iterable[Batch]:
+    def val_loader(self, shard: bool = False) -> DataLoader:
         dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, skip_corrupt=self.skip_corrupt)
-        return make_loader(
-            dataset, self.val_batch_size, collate, train=False, shard=shard, seed=0, workers=self.workers
-        )
+        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+
+    def picture(self, target: dict[str, Any]) -> torch.Tensor:
+        return read_image(Path(target["file"]))
 
 
 def coco(

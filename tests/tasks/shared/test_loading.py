@@ -7,11 +7,12 @@ import torch
 from torch.utils.data import Dataset
 
 from tasks.shared import loading
-from tasks.shared.loading import EpochSampler, default_workers, make_loader
+from tasks.shared.errors import UserError
+from tasks.shared.loading import EpochBatches, EpochSampler, collate, default_workers, make_loader
 
 
 class Numbers(Dataset):
-    """Answers every (epoch, index) with itself."""
+    """Answers every (epoch, index) with itself, as a target."""
 
     def __init__(self, count: int):
         self.count = count
@@ -19,8 +20,8 @@ class Numbers(Dataset):
     def __len__(self) -> int:
         return self.count
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[int, int]:
-        return key
+    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, dict[str, Any]]:
+        return torch.zeros(3, 1, 1, dtype=torch.uint8), {"key": key}
 
 
 def order(epoch: int, seed: int = 0, count: int = 20, shuffle: bool = True) -> list[tuple[int, int]]:
@@ -98,9 +99,9 @@ def test_without_sharding_every_process_gets_everything(split_over):
 
 
 def batches(count: int, size: int, train: bool, epoch: int = 0) -> list[list[tuple[int, int]]]:
-    loader: Any = make_loader(Numbers(count), size, list, train=train, seed=0, workers=0)
-    loader.sampler.set_epoch(epoch)
-    return list(loader)
+    loader = make_loader(Numbers(count), size, train=train, seed=0, workers=0)
+    loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
+    return [[target["key"] for target in batch.targets] for batch in loader]
 
 
 def test_the_loader_asks_for_epoch_and_index():
@@ -114,6 +115,25 @@ def test_the_loader_asks_for_epoch_and_index():
 )
 def test_only_training_drops_a_short_last_batch_unless_it_is_all(count, train, sizes):
     assert [len(batch) for batch in batches(count, 4, train)] == sizes
+
+
+def test_a_short_share_of_a_process_is_a_batch_too(split_over):
+    # Six pictures are a batch and a half for one process; a third of them is less than a batch, and kept.
+    shares = split_over(EpochBatches(EpochSampler(range(6), True), 4, train=True), 3)
+    assert [[len(batch) for batch in share] for share in shares] == [[2], [2], [2]]
+
+
+def test_skipped_pictures_are_counted():
+    picture = (torch.zeros(3, 2, 2, dtype=torch.uint8), {"file": "a"})
+    assert collate([None, picture, None]).skipped == 2 and len(collate([None, picture]).images) == 1
+    nothing = collate([None, None])
+    assert nothing.targets == [] and len(nothing.images) == 0 and nothing.skipped == 2
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, "two"])
+def test_a_wrong_number_of_workers_is_named(workers):
+    with pytest.raises(UserError, match=r"data\.workers"):
+        make_loader(Numbers(2), 1, train=True, workers=workers)
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 2), (8, 7), (64, 8)])

@@ -148,3 +148,16 @@ def test_schedules_worked_by_hand(options, steps, expected):
 def test_an_unknown_schedule_is_refused():
     with pytest.raises(UserError, match=r"optim\.schedule='linear'; expected one of cosine"):
         factors([0], schedule="linear")
+
+
+def test_the_backbone_may_learn_slower():
+    network = nn.Module()
+    network.backbone, network.head = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), nn.Linear(3, 2)
+    optimizer = make_optimizer(network, "sgd", 0.5, 0.1, backbone_lr=0.1)
+    rates = {id(p): (group["lr"], group["weight_decay"]) for group in optimizer.param_groups for p in group["params"]}
+    assert len(rates) == sum(len(group["params"]) for group in optimizer.param_groups) == 6, "each once"
+    assert rates[id(network.backbone[0].weight)] == (pytest.approx(0.05), 0.1)
+    assert rates[id(network.backbone[1].weight)] == (pytest.approx(0.05), 0.0)
+    assert rates[id(network.head.weight)] == (0.5, 0.1) and rates[id(network.head.bias)] == (0.5, 0.0)
+    with pytest.raises(UserError, match=r"optim\.backbone_lr=0"):
+        make_optimizer(network, "sgd", 0.5, 0.1, backbone_lr=0)

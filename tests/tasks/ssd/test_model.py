@@ -1,41 +1,18 @@
-"""The detector as a whole: Table 13's cost, boxes in the original picture, odd sizes, and whether it learns."""
+"""The detector as a whole: Table 13's cost, odd sizes, and boxes in the original picture."""
 
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from backbone import MobileNetV1, count_cost
+from backbone import count_cost
 from tasks.shared.contract import Normalize
 from tasks.shared.detection.postprocess import Detections
 from tasks.ssd import SSD
-from tasks.ssd import anchors as anchors_module
 from tasks.ssd.head import SSDHead
 from tasks.ssd.model import SSDOutputs
-
-
-def make_task(
-    num_classes: int = 3,
-    resolution: int = 96,
-    alpha: float = 0.25,
-    taps: tuple[str | int, ...] = (16, 32),
-    body: dict[str, Any] | None = None,
-    **options: Any,
-) -> SSD:
-    torch.manual_seed(0)
-    backbone = MobileNetV1(alpha, taps, **(body or {}))
-    return SSD(backbone, num_classes, resolution, **{"width": alpha} | options)
-
-
-def pictures(count: int, side: int, seed: int = 0) -> Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
-
-
-def target(*boxes: list[float], labels: tuple[int, ...] = ()) -> dict[str, Tensor]:
-    return {"boxes": torch.tensor(boxes).reshape(-1, 4), "labels": torch.tensor(labels, dtype=torch.int64)}
-
+from tests.tasks.ssd.conftest import make_task, pictures
 
 # Table 13
 
@@ -227,98 +204,3 @@ def test_describe_lists_what_is_drawn_as_plain_data():
     assert task.describe(found, info) == [
         {"category_id": 3, "name": "green", "score": 0.75, "bbox": [10.0, 20.0, 30.0, 40.0]}
     ]
-
-
-# Training
-
-
-@pytest.mark.parametrize("classification", ["sigmoid", "softmax", "focal"])
-@pytest.mark.parametrize(
-    "targets",
-    [
-        pytest.param([target([10, 10, 60, 60], labels=(1,))], id="batch-of-one"),
-        pytest.param([target([10, 10, 60, 60], labels=(1,)), target()], id="half-empty"),
-        pytest.param([target([0.0, 0, 0.5, 0.5], [1, 1, 96, 96], labels=(0, 2))], id="a-box-below-a-pixel"),
-    ],
-)
-def test_gradients_reach_every_part_that_can_learn(classification, targets):
-    task = make_task(loss={"classification": classification}).train()
-    losses = task.loss(task(pictures(len(targets), 96)), targets)
-    assert list(losses) == ["classification", "localization"]
-    torch.stack(list(losses.values())).sum().backward()
-    gradients = {name: p.grad for name, p in task.named_parameters()}
-    assert all(g is not None and g.isfinite().all() for g in gradients.values())
-    for part in ("backbone.conv_0", "head.extras.0", "head.classes", "head.boxes"):
-        assert any(g.any() for name, g in gradients.items() if name.startswith(part) and g is not None), part
-
-
-def test_a_batch_without_boxes_has_a_loss_of_zero_and_trains_on():
-    task = make_task().train()
-    losses = task.loss(task(pictures(2, 96)), [target(), target()])
-    total = torch.stack(list(losses.values())).sum()
-    total.backward()
-    assert total.item() == 0
-    assert all(p.grad is None or not p.grad.any() for p in task.parameters())
-
-
-def test_bf16_outputs_have_the_loss_and_boxes_of_fp32():
-    task = make_task().eval()
-    outputs = task(pictures(1, 96))
-    half = outputs._replace(class_logits=outputs.class_logits.bfloat16(), box_offsets=outputs.box_offsets.bfloat16())
-    targets = [target([10, 10, 60, 60], labels=(1,))]
-    losses, expected = task.loss(half, targets), task.loss(outputs, targets)
-    for name, value in losses.items():
-        assert value.dtype == torch.float32
-        torch.testing.assert_close(value, expected[name], rtol=0.02, atol=0.02)
-    (found,) = task.predict(half, torch.tensor([[96, 96]]))
-    assert found.boxes.dtype == found.scores.dtype == torch.float32
-
-
-def test_training_goes_on_after_an_evaluation_in_inference_mode():
-    anchors_module._cached_anchors.cache_clear()
-    task = make_task()
-    with torch.inference_mode():
-        task.eval()(pictures(1, 96))
-    losses = task.train().loss(task(pictures(1, 96)), [target([10, 10, 60, 60], labels=(1,))])
-    torch.stack(list(losses.values())).sum().backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
-    assert any(p.grad is not None and p.grad.any() for p in task.head.boxes.parameters())
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # torch.export's own
-def test_an_exported_network_answers_alike_and_leaves_the_eager_one_usable():
-    anchors_module._cached_anchors.cache_clear()
-    task = make_task().eval()
-    images = pictures(1, 96)
-    exported = torch.export.export(task, (images,)).module()
-    with torch.no_grad():
-        expected = task(images)
-        for got, wanted in zip(exported(images), expected, strict=True):
-            torch.testing.assert_close(got, wanted)
-    (found,) = task.predict(expected, torch.tensor([[96, 96]]))
-    assert found.boxes.isfinite().all()
-
-
-def test_a_fixed_batch_is_learnt_by_heart():
-    task = make_task(loss={"mining_nms": None}, unit={"bn_momentum": 0.1}, body={"bn_momentum": 0.1}).train()
-    images = pictures(4, 96) // 4 + 96
-    targets = []
-    boxes = ([8, 8, 56, 60], [30, 24, 90, 92], [20, 40, 70, 80], [40, 6, 90, 50])
-    for index, box in enumerate(boxes):
-        x1, y1, x2, y2 = box
-        images[index, index % 3, y1:y2, x1:x2] = 250
-        targets.append(target([float(v) for v in box], labels=(index % 3,)))
-    optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
-    history = []
-    for _ in range(60):
-        total = torch.stack(list(task.loss(task(images), targets).values())).sum()
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        history.append(total.item())
-    assert history[-1] < history[0] / 10
-    with torch.no_grad():
-        results = task.predict(task(images), torch.tensor([[96, 96]] * 4))
-    for found, expected in zip(results, targets, strict=True):
-        assert found.labels[0] == expected["labels"][0]
-        assert (found.boxes[0] - expected["boxes"][0]).abs().max() < 10

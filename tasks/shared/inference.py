@@ -1,0 +1,22 @@
+"""A checkpoint's network, ready to answer."""
+
+from typing import Any
+
+import torch
+
+from tasks.shared.build import load_task
+from tasks.shared.checkpoint import Checkpoint
+from tasks.shared.contract import Task
+from tasks.shared.runtime import keep_heap, pick_device
+
+
+def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, torch.device]:
+    """The network in eval mode with the checkpoint's weights, and the device that it is on.
+
+    config: the checkpoint's own, with what the user has changed (what it runs on, thresholds ...).
+    """
+    task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
+    keep_heap()
+    device = pick_device(config["trainer"]["accelerator"])
+    task = task.eval().to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return task, device

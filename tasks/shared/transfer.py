@@ -1,0 +1,105 @@
+"""Starting from the weights of another run, and training only a part of a network."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from backbone.features import Backbone
+from tasks.shared.build import check_weights
+from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from tasks.shared.contract import Task
+from tasks.shared.errors import UserError
+
+log = logging.getLogger(__name__)
+HEADS = ("keep", "new")
+BODY = "backbone."
+
+
+def source_of(init: dict[str, Any]) -> Checkpoint | None:
+    """The checkpoint that `init.run` names, if any."""
+    if init["head"] not in HEADS:
+        raise UserError(f"init.head={init['head']!r}; expected one of {', '.join(HEADS)}")
+    return load_checkpoint(find_checkpoint(Path(str(init["run"])))) if init["run"] is not None else None
+
+
+def adopt_backbone(config: DictConfig, explicit: set[str]) -> None:
+    """Give a composed config the backbone of `init.run`, and its resolution where it is a run of the same task.
+
+    explicit: the keys that the user has set; one that asks for another backbone than the run's is an error.
+    """
+    source = source_of(OmegaConf.to_container(config.init))  # type: ignore[arg-type]
+    if source is None:
+        return
+    theirs, ours = source.config["backbone"], config.backbone
+    asked = {key.removeprefix(BODY) for key in explicit if key.startswith(BODY)} - {"taps"}
+    if "backbone" in explicit:
+        asked.add("_target_")
+    conflicts = [
+        f"{BODY}{key}={ours.get(key)} was asked for, but the run has {theirs.get(key)}"
+        for key in sorted(asked)
+        if ours.get(key) != theirs.get(key)
+    ]
+    if conflicts:
+        raise UserError(f"init.run={config.init.run}: {'; '.join(conflicts)}")
+    taps = ours.taps
+    OmegaConf.set_struct(config, False)
+    config.backbone = OmegaConf.create(theirs)
+    config.backbone.taps = taps
+    if source.config["task"]["name"] == config.task.name and not explicit & {"resolution", "experiment"}:
+        config.resolution = source.config["resolution"]
+    OmegaConf.set_struct(config, True)
+
+
+def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) -> None:
+    """Load a run's weights into a new network: all of them (`head="keep"`), or the backbone's alone (`"new"`).
+
+    info: of the new run's data; a head is only kept for the same classes.
+    Raises UserError naming what does not fit; nothing is dropped without a line.
+    """
+    if head == "keep":
+        if source.info != info:
+            raise UserError(
+                f"init.run={source.path}: its head was trained on other classes than this data has; "
+                "init.head=new replaces it"
+            )
+        check_weights(task, source.weights, str(source.path))
+        task.load_state_dict(source.weights)
+        log.info("init: all weights of %s", source.path)
+        return
+    body = {name.removeprefix(BODY): t for name, t in source.weights.items() if name.startswith(BODY)}
+    wanted = task.backbone.state_dict()
+    deeper = sorted({name.split(".")[0] for name in body.keys() - wanted.keys()})
+    check_weights(task.backbone, {name: t for name, t in body.items() if name in wanted}, str(source.path))
+    task.backbone.load_state_dict({name: body[name] for name in wanted})
+    left_out = {name.split(".")[0] for name in source.weights if not name.startswith(BODY)} | {BODY + n for n in deeper}
+    log.info("init: the backbone of %s; the rest is new", source.path)
+    log.info("init: not taken from it: %s", ", ".join(sorted(left_out)) or "nothing")
+
+
+def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:
+    """Stop parts of a network from being trained; returns what has to stay in eval mode.
+
+    up_to: the backbone's layer of this name and all before it (with their batch norms).
+    batch_norm: every batch norm of the backbone: its statistics stay, and its scale and shift are not trained.
+    """
+    frozen: list[nn.Module] = []
+    if up_to is not None:
+        frozen += _layers_up_to(task.backbone, up_to)
+    if batch_norm:
+        frozen += [m for m in task.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for module in frozen:
+        module.requires_grad_(False)
+    return frozen
+
+
+def _layers_up_to(backbone: Backbone, name: str) -> list[nn.Module]:
+    body: nn.Module = backbone
+    while len(children := dict(body.named_children())) == 1:  # what a timm model is wrapped in
+        body = next(iter(children.values()))
+    names = list(children)
+    if name not in names:
+        raise UserError(f"freeze.up_to={name}: expected a layer of the backbone, one of {', '.join(names)}")
+    return [children[layer] for layer in names[: names.index(name) + 1]]
