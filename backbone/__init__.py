@@ -8,5 +8,20 @@
 from backbone.cost import Cost, LayerCost, count_cost
 from backbone.features import Backbone, FeatureInfo
 from backbone.mobilenet import MobileNetV1
+from backbone.unfold import folded_norms, unfold_batch_norm
+from backbone.weights import Published, load_weights, read_weights, save_weights
 
-__all__ = ["Backbone", "Cost", "FeatureInfo", "LayerCost", "MobileNetV1", "count_cost"]
+__all__ = [
+    "Backbone",
+    "Cost",
+    "FeatureInfo",
+    "LayerCost",
+    "MobileNetV1",
+    "Published",
+    "count_cost",
+    "folded_norms",
+    "load_weights",
+    "read_weights",
+    "save_weights",
+    "unfold_batch_norm",
+]

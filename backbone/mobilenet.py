@@ -74,16 +74,16 @@ class MobileNetV1(Backbone):
         rounding: of scaled channels, see `scale_channels`.
         depth_multiplier: depthwise outputs per input channel (Keras' argument of that name), 1 in the paper.
         in_channels: of the input picture.
+        input_mean, input_std: the normalisation that it expects of pixels scaled to [0, 1], one number or one a
+            channel. 0.5 is TF-slim's [-1, 1]; weights from elsewhere say what they were trained with.
 
     Attributes:
         feature_info: a FeatureInfo (name, channels, stride) for each tap, in the order of the network.
-        input_mean, input_std: the normalisation that the network expects of pixels scaled to [0, 1].
+        input_mean, input_std: as given, a number a channel.
+        arguments: those that weights depend on, by name; `load_weights` holds a file against them.
 
     Raises ValueError, naming the key, the value and what was expected, for arguments out of range.
     """
-
-    input_mean = (0.5, 0.5, 0.5)  # TF-slim feeds [-1, 1]
-    input_std = (0.5, 0.5, 0.5)
 
     def __init__(
         self,
@@ -99,12 +99,30 @@ class MobileNetV1(Backbone):
         rounding: str = "int",
         depth_multiplier: int = 1,
         in_channels: int = 3,
+        input_mean: float | Sequence[float] = 0.5,
+        input_std: float | Sequence[float] = 0.5,
     ):
         super().__init__()
         if block not in BLOCKS:
             raise ValueError(f"backbone.block={block!r}; expected one of {', '.join(BLOCKS)}")
         if depth_multiplier < 1:
             raise ValueError(f"backbone.depth_multiplier={depth_multiplier}; expected a whole number from 1")
+        self.input_mean = _per_channel("input_mean", input_mean, in_channels)
+        self.input_std = _per_channel("input_std", input_std, in_channels)
+        if min(self.input_std) <= 0:
+            raise ValueError(f"backbone.input_std={input_std}; expected numbers above 0")
+        self.arguments: dict[str, Any] = {
+            "alpha": alpha,
+            "block": block,
+            "shallow": shallow,
+            "padding": padding,
+            "activation": activation,
+            "bn_eps": bn_eps,
+            "rounding": rounding,
+            "depth_multiplier": depth_multiplier,
+            "input_mean": self.input_mean,
+            "input_std": self.input_std,
+        }
         unit: dict[str, Any] = {
             "padding": padding,
             "activation": activation,
@@ -131,6 +149,18 @@ class MobileNetV1(Backbone):
             if info == self.feature_info[-1]:
                 break  # nothing reads what lies beyond the deepest tap
 
+    def run(self, x: Tensor, *, after: str | None = None, until: str) -> Tensor:
+        """The map of the layer `until` from that of the layer `after`, or from normalised pictures where that is None.
+
+        For heads that run some layers elsewhere than on whole pictures, as Faster-RCNN does on crops.
+        """
+        layers = dict(self.named_children())
+        names = list(layers)
+        start = 0 if after is None else names.index(after) + 1
+        for name in names[start : names.index(until) + 1]:
+            x = layers[name](x)
+        return x
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Maps of normalised pictures.
 
@@ -145,3 +175,10 @@ class MobileNetV1(Backbone):
             if name in wanted:
                 maps[name] = x
         return maps
+
+
+def _per_channel(key: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    numbers = (value,) * channels if isinstance(value, int | float) else tuple(value)
+    if len(numbers) != channels or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        raise ValueError(f"backbone.{key}={value}; expected a number, or one for each of the {channels} channels")
+    return tuple(float(n) for n in numbers)

@@ -2,18 +2,23 @@
 
 import importlib
 import json
+import multiprocessing
 import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal, NamedTuple
 
 from tasks.shared.errors import UserError
 
-# Each a function of `rounds` that returns a Suite.
+# Each a function of `rounds` that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
     "postprocess": "tasks.shared.detection.benchmark.postprocess_suite",
+    "train": "tasks.classification.benchmark.train_suite",
+    "inference": "tasks.classification.benchmark.inference_suite",
 }
 WARM_UP = 0.1  # seconds that each side runs before it is timed
 SLICE = 0.05  # seconds, about: how long each side runs in a round (one call at least)
@@ -39,10 +44,49 @@ class Result(NamedTuple):
 
 
 class Suite(NamedTuple):
-    """title: what is compared with what."""
+    """title: what is compared with what; note: what else to know, such as the cases that this machine cannot run."""
 
     title: str
     results: list[Result]
+    note: str = ""
+
+
+class Child:
+    """A side in a process of its own, for settings that a process cannot take back.
+
+    There `make(*arguments)` returns the side; make must be importable, as a spawned process is given its name only.
+    Calling the child calls the side and returns what it returns; the way there and back takes some 50 us.
+    """
+
+    def __init__(self, make: Callable[..., Callable[[], object]], *arguments: object):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(end, make, arguments), daemon=True)
+        self.process.start()
+        end.close()  # the child's alone, so that its death is the end of the pipe
+
+    def __call__(self) -> Any:
+        try:
+            self.pipe.send(None)
+            return self.pipe.recv()
+        except (EOFError, ConnectionError) as error:
+            self.process.join()
+            raise RuntimeError(f"a side's process ended with status {self.process.exitcode}, see above") from error
+
+    def __enter__(self) -> "Child":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.pipe.close()
+        self.process.join()
+
+
+def _serve(pipe: Connection, make: Callable[..., Callable[[], object]], arguments: tuple[object, ...]) -> None:
+    side = make(*arguments)
+    with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is done
+        while True:
+            pipe.recv()
+            pipe.send(side())
 
 
 def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> Comparison:
@@ -91,8 +135,10 @@ def run_suites(suite: str, rounds: int, threads: int, output: str | None) -> lis
     rows, different = [], []
     for name in names:
         module, function = SUITES[name].rsplit(".", 1)
-        title, results = getattr(importlib.import_module(module), function)(rounds)
+        title, results, note = getattr(importlib.import_module(module), function)(rounds)
         print_results(f"{name}: {title}", results)
+        if note:
+            print(note)
         for case, described, times, checks in results:
             rows.append({"suite": name, "case": case} | described | times._asdict() | checks)
             different += [f"{name}, {case}: {check}" for check, passed in checks.items() if not passed]
@@ -147,7 +193,7 @@ def print_results(title: str, results: list[Result]) -> None:
         justify: Literal["left", "right"] = "left" if name == "case" else "right"
         table.add_column(name.replace("_", " "), justify=justify, no_wrap=name.startswith("ratio"))
     for case, facts, times, checks in results:
-        ratio = rf"{times.ratio:.1f} \[{times.ratio_min:.1f}..{times.ratio_max:.1f}]"
+        ratio = rf"{times.ratio:.2f} \[{times.ratio_min:.2f}..{times.ratio_max:.2f}]"
         values = (f"{value:,}" if isinstance(value, int) else str(value) for value in facts.values())
         answers = ("yes" if passed else "NO" for passed in checks.values())
         table.add_row(case, *values, f"{times.ours_ms:.2f}", f"{times.peer_ms:.2f}", ratio, *answers)

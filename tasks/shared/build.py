@@ -15,11 +15,10 @@ from tasks.shared.isometric import isometric_init
 OWN_PACKAGES = ("backbone", "tasks")
 
 
-def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
-    """Call the class or function that `node["_target_"]` names with the node's other keys and `more`.
+def target_of(key: str, node: dict[str, Any]) -> Any:
+    """The class or function that `node["_target_"]` names.
 
     Only what our own packages define can be named: configs come out of checkpoints, which must not run code.
-    A ValueError or TypeError of the callee becomes a UserError.
     """
     target = node.get("_target_")
     if not isinstance(target, str) or target.split(".")[0] not in OWN_PACKAGES:
@@ -32,6 +31,15 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     home = getattr(made, "__module__", "").split(".")[0]
     if home not in OWN_PACKAGES or not (inspect.isclass(made) or inspect.isfunction(made)):
         raise UserError(f"{key}._target_={target!r} is not a class or function of {' or '.join(OWN_PACKAGES)}")
+    return made
+
+
+def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
+    """Call what `node["_target_"]` names with the node's other keys and `more`.
+
+    A ValueError or TypeError of the callee becomes a UserError.
+    """
+    made = target_of(key, node)
     arguments = {k: v for k, v in node.items() if k != "_target_"} | more
     try:
         return made(**arguments)
@@ -44,15 +52,14 @@ def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val"))
     node = config.get("data")
     if node is None:
         raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
-    return construct("data", _nameless(node), resolution=_resolution(config), splits=tuple(splits))
+    return construct("data", _without("choice", node), resolution=_resolution(config), splits=tuple(splits))
 
 
 def build_task(config: dict[str, Any], num_classes: int) -> Task:
     """The network of a run: backbone, head, and the settings that concern the whole of it."""
     backbone = construct("backbone", config["backbone"])
-    task = construct(
-        "task", _nameless(config["task"]), backbone=backbone, num_classes=num_classes, resolution=_resolution(config)
-    )
+    node, resolution = _without("name", config["task"]), _resolution(config)
+    task = construct("task", node, backbone=backbone, num_classes=num_classes, resolution=resolution)
     momentum = config["trainer"]["bn_momentum"]
     if momentum is not None:
         for module in task.modules():
@@ -102,14 +109,14 @@ def check_kind(task: Task, data: Data, config: dict[str, Any]) -> None:
     """Refuse data that the task cannot learn from."""
     if task.data_kind != data.kind:
         raise UserError(
-            f"task={config['task']['name']} needs {task.data_kind} data, but data={config['data'].get('name')} "
+            f"task={config['task']['name']} needs {task.data_kind} data, but data={config['data'].get('choice')} "
             f"is {data.kind} data"
         )
 
 
-def _nameless(node: dict[str, Any]) -> dict[str, Any]:
-    """Without `name`, which tells users and checkpoints what it is, and the object nothing."""
-    return {key: value for key, value in node.items() if key != "name"}
+def _without(name: str, node: dict[str, Any]) -> dict[str, Any]:
+    """Without the key that tells users and checkpoints which option it is, and the object nothing."""
+    return {key: value for key, value in node.items() if key != name}
 
 
 def _resolution(config: dict[str, Any]) -> int:

@@ -61,13 +61,27 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{path}: not a checkpoint, or damaged ({str(error).splitlines()[0]})") from error
     ours = content.get(KEY) if isinstance(content, dict) else None
-    if not isinstance(ours, dict) or "state_dict" not in content:
+    if (
+        not isinstance(ours, dict)
+        or "state_dict" not in content
+        or not {"config", "info", "num_classes"} <= ours.keys()
+    ):
         raise UserError(f"{path}: not a checkpoint of this toolkit; expected one that tools/train.py has written")
     state = content["state_dict"]
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
     resumable = "optimizer_states" in content
     return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable)
+
+
+def write_weights(
+    path: Path, config: dict[str, Any], info: dict[str, Any], num_classes: int, weights: dict[str, Tensor]
+) -> None:
+    """Write a checkpoint of weights alone, such as weights from elsewhere. num_classes 0: a backbone without a head."""
+    part = path.with_name(f"{path.name}.part")
+    carried = {"config": config, "info": info, "num_classes": num_classes}
+    torch.save({"state_dict": {f"task.{name}": t for name, t in weights.items()}, KEY: carried}, part)
+    replace_file(part, path)
 
 
 def replace_file(temporary: Path, final: Path) -> None:

@@ -23,11 +23,11 @@ def run_tool(name: str, doc: str, run: Callable[[list[str]], None]) -> None:
     `show_user_errors` does.
     """
     arguments = sys.argv[1:]
-    if any(a in ("-h", "--help") for a in arguments):
-        print(help_text(name, doc))
-        return
-    log_to_terminal()
     with show_user_errors():
+        if any(a in ("-h", "--help") for a in arguments):
+            print(help_text(name, doc))
+            return
+        log_to_terminal()
         run(arguments)
 
 
@@ -51,14 +51,19 @@ def show_user_errors() -> Iterator[None]:
         sys.exit(f"error: {message}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    except BrokenPipeError:  # the reader of our output, such as head, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: not allowed ({error.strerror})")
 
 
 def help_text(name: str, doc: str) -> str:
-    choices = [f"  {group}={'|'.join(options)}" for group, options in groups().items()]
+    taken = groups() if name in ("train", "convert_weights") else {}
+    if name in ("eval", "predict"):
+        taken = {group: options for group, options in groups().items() if group in ("data", "trainer")}
+    choices = [f"  {group}={'|'.join(options)}" for group, options in taken.items()]
     if name == "train":
         keys = "Keys, as they stand without any choice:\n\n" + OmegaConf.to_yaml(compose_config("train", []))
     else:
         keys = "Keys:\n\n" + Path(CONFIGS / f"{name}.yaml").read_text()
-    return "\n".join([doc.strip(), "", "Choices (group=option):", *choices, "", keys])
+    return "\n".join([doc.strip(), "", *(["Choices (group=option):", *choices, ""] if choices else []), keys])

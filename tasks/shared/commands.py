@@ -77,7 +77,7 @@ def _train_job(config: DictConfig) -> None:
             )
         output = _run_folder(job)
         del job["output"], job["resume"]
-        recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['name']}.yaml"
+        recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['choice']}.yaml"
         if recipe.exists():
             epochs, rate = job["trainer"]["max_epochs"], job["optim"]["lr"]
             told = f"resolution {job['resolution']}, {epochs} epochs, optim.lr {rate}"
@@ -146,6 +146,38 @@ def predict(arguments: list[str]) -> None:
     output = new_folder(Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"])
     print(f"results: {output}")
+
+
+def convert_weights(arguments: list[str]) -> None:
+    """tools/convert_weights.py"""
+    overrides = parse_overrides(quote_paths(arguments))
+    keys = compose_config("convert_weights", [])
+    own_values = [o for o in overrides if o.key_or_group in list(keys)]
+    others = [o for o in overrides if o not in own_values]
+    groups = [str(o.input_line) for o in others if is_group(o)]
+    task = next((str(o.value()) for o in others if o.key_or_group == "task"), "classification")
+    sample = compose_config("train", [f"task={task}"]).data.choice
+    # In its layout, not with its sample's recipe: what is evaluated on is said then.
+    composed = [f"task={task}", f"data={sample.removesuffix('_sample')}", *groups]
+    config = compose_config("train", composed)
+    both = OmegaConf.merge(OmegaConf.to_container(config), OmegaConf.to_container(keys))
+    assert isinstance(both, DictConfig)
+    check_keys(overrides, both)
+    for override in own_values:
+        OmegaConf.update(keys, override.key_or_group, override.value(), force_add=True)
+    own = plain(keys)
+    config = compose_config("train", [*composed, *(str(o.input_line) for o in others if not is_group(o))])
+    output = Path(str(own["output"]))
+    if own["format"] not in ("run", "safetensors", "timm"):
+        raise UserError(f"format={own['format']}; expected run, safetensors or timm")
+    if own["background"] not in (None, True, False):
+        raise UserError(f"background={own['background']!r}; expected true, false or null")
+    if output.exists() and (own["format"] != "run" or not output.is_dir() or any(output.iterdir())):
+        raise UserError(f"output={output} exists already; choose another")
+    from tasks.shared.convert import convert
+
+    convert(config, own, output, {o.key_or_group for o in others})
+    print(f"written: {output}")
 
 
 def _from_checkpoint(tool: str, arguments: list[str], unused: str) -> tuple[dict[str, Any], dict[str, Any], Path]:

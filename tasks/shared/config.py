@@ -17,7 +17,8 @@ from tasks.shared.errors import UserError
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "checkpoint", "images", "input", "minival", "output", "resume", "root", "run", "runs",
+    "annotations", "checkpoint", "classes", "images", "input", "minival", "output", "pictures", "resume", "root", "run",
+    "runs", "source",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from backbone import Backbone
+from backbone import Backbone, Published, load_weights
 
 Targets = list[dict[str, Any]]
 
@@ -101,6 +101,18 @@ class Task(nn.Module):
     def draw(self, image: Image.Image, result: Any, info: dict[str, Any], target: Any = None) -> Image.Image:
         """The original picture with the answer drawn on, and the truth too where `target` (a loader's) gives it."""
         raise NotImplementedError
+
+    @classmethod
+    def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
+        """The `info` of a checkpoint with published weights, as `Data.info`; {} where they hold no head for this task.
+
+        classes: their ids where the usual ones do not fit. Raises ValueError for a wrong count of them.
+        """
+        return {}
+
+    def load_published(self, published: Published) -> None:
+        """Load published weights, and where `published_info` says so the head too. ValueError for what does not fit."""
+        load_weights(self.backbone, published)  # type: ignore[arg-type]
 
     def describe(self, result: Any, info: dict[str, Any]) -> Any:
         """The answer as plain data for predictions.json."""

@@ -49,7 +49,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
             start_from(task, source, config["init"]["head"], data.info)
     else:
         if data.info != resume.info:
-            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('name')} has")
+            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
         task = load_task(config, resume.weights, data.num_classes, str(resume.path))
     check_kind(task, data, config)
     frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])

@@ -1,5 +1,7 @@
 """Reading pictures into uint8 tensors."""
 
+import glob
+import logging
 from pathlib import Path
 
 import torch
@@ -11,6 +13,8 @@ from torchvision.transforms import v2
 from tasks.shared.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
+ON_CORRUPT = ("error", "skip")
+log = logging.getLogger(__name__)
 _FAST = (b"\xff\xd8\xff", b"\x89PNG")  # what torchvision decodes itself; PIL reads the rest
 
 
@@ -40,6 +44,45 @@ def _read_with_pil(path: Path, exif: bool) -> Tensor:
     with Image.open(path) as image:
         upright = ImageOps.exif_transpose(image) if exif else image
         return v2.functional.pil_to_tensor(upright.convert("RGB"))
+
+
+class OnCorrupt:
+    """What happens to pictures that are missing or unreadable: an error, or they are left out and named once each.
+
+    choice: the key `data.on_corrupt`.
+    """
+
+    def __init__(self, choice: str):
+        if choice not in ON_CORRUPT:
+            raise UserError(f"data.on_corrupt={choice!r}; expected one of {', '.join(ON_CORRUPT)}")
+        self.skip = choice == "skip"
+        self.left_out: set[str] = set()
+
+    def handle(self, name: str, error: UserError) -> None:
+        if not self.skip:
+            raise UserError(f"{error}; data.on_corrupt=skip leaves such pictures out") from error
+        if name not in self.left_out:
+            self.left_out.add(name)
+            log.warning("left out (%d so far): %s", len(self.left_out), error)
+
+
+def find_pictures(source: str, key: str = "input") -> list[Path]:
+    """The picture files that `source` means: itself, those below a folder, or those that a glob matches.
+
+    key: the config key that it comes from.
+    """
+    path = Path(source)
+    if path.is_file():
+        return [path]
+    if path.is_dir():
+        found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
+        if not found:
+            raise UserError(f"{key}={source}: the folder holds no pictures ({', '.join(SUFFIXES)})")
+        return found
+    found = sorted(Path(f) for f in glob.glob(source, recursive=True) if Path(f).is_file())
+    if not found:
+        raise UserError(f"{key}={source}: no such file or folder, and no file matches it")
+    return found
 
 
 def to_pil(image: Tensor) -> Image.Image:

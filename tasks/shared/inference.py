@@ -7,6 +7,7 @@ import torch
 from tasks.shared.build import load_task
 from tasks.shared.checkpoint import Checkpoint
 from tasks.shared.contract import Task
+from tasks.shared.errors import UserError
 from tasks.shared.runtime import keep_heap, pick_device
 
 
@@ -15,6 +16,10 @@ def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, to
 
     config: the checkpoint's own, with what the user has changed (what it runs on, thresholds ...).
     """
+    if checkpoint.num_classes == 0:
+        raise UserError(
+            f"{checkpoint.path}: a backbone without a head; train one with init.run={checkpoint.path} init.head=new"
+        )
     task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
     keep_heap()
     device = pick_device(config["trainer"]["accelerator"])

@@ -1,6 +1,5 @@
 """Running a checkpoint on pictures, folders, globs, films and cameras."""
 
-import glob
 import json
 import logging
 from collections.abc import Iterable, Iterator
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from tasks.shared.checkpoint import load_checkpoint
 from tasks.shared.errors import UserError
-from tasks.shared.images import SUFFIXES, collate_images, read_image, to_pil
+from tasks.shared.images import collate_images, find_pictures, read_image, to_pil
 from tasks.shared.inference import network_of
 from tasks.shared.progress import track
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
@@ -66,22 +65,6 @@ def predict_files(
         raise UserError(f"input={source}: none of it could be read as a picture")
     (output / "predictions.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
     return answers
-
-
-def find_pictures(source: str) -> list[Path]:
-    """The picture files that `source` means: itself, those below a folder, or those that a glob matches."""
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UserError(f"input={source}: the folder holds no pictures ({', '.join(SUFFIXES)})")
-        return found
-    found = sorted(Path(f) for f in glob.glob(source, recursive=True) if Path(f).is_file())
-    if not found:
-        raise UserError(f"input={source}: no such file or folder, and no file matches it")
-    return found
 
 
 def _common_folder(files: list[Path]) -> Path:

@@ -36,16 +36,20 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     evaluator = task.evaluator(data, info)
 
     pictures: list[tuple[str, Image.Image]] = []
+    loader = data.val_loader()
+    total = len(loader.dataset)  # type: ignore[arg-type]
+    shown = {round(k * (total - 1) / (PICTURES - 1)) for k in range(PICTURES)}  # from all parts of the set
     start, count, skipped = time.monotonic(), 0, 0
     with torch.inference_mode():
-        for batch in track(data.val_loader(), "evaluating"):
+        for batch in track(loader, "evaluating"):
             skipped += batch.skipped
             if not batch.targets:
                 continue
             batch = batch._replace(images=batch.images.to(device))
             results = update_evaluator(task, evaluator, batch)
             count += len(results)
-            for result, target in zip(results[: PICTURES - len(pictures)], batch.targets, strict=False):
+            numbered = zip(range(count - len(results), count), results, batch.targets, strict=True)
+            for result, target in [(r, t) for number, r, t in numbered if number in shown]:
                 drawn = task.draw(to_pil(data.picture(target)), result, info, target)
                 pictures.append((f"{len(pictures):02d}_{Path(target['file']).stem}", drawn))
     seconds = time.monotonic() - start

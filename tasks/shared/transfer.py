@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from backbone.features import Backbone
+from backbone.unfold import folded_norms
 from tasks.shared.build import check_weights
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from tasks.shared.contract import Task
@@ -84,12 +85,19 @@ def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:
 
     up_to: the backbone's layer of this name and all before it (with their batch norms).
     batch_norm: every batch norm of the backbone: its statistics stay, and its scale and shift are not trained.
+    Batch norms that were folded are always frozen: to train them would destroy the network.
     """
     frozen: list[nn.Module] = []
     if up_to is not None:
         frozen += _layers_up_to(task.backbone, up_to)
     if batch_norm:
         frozen += [m for m in task.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if folded := [task.get_submodule(name) for name in folded_norms(task)]:
+        log.info(
+            "%d batch norms were folded into their convolutions by whoever published these weights: they stay frozen; "
+            "tools/convert_weights.py with pictures=FOLDER makes them trainable", len(folded),
+        )  # fmt: skip
+    frozen += folded
     for module in frozen:
         module.requires_grad_(False)
     return frozen

@@ -2,14 +2,13 @@
 
 from typing import Any, NamedTuple
 
-import torch
 from PIL import Image
 from torch import Tensor
 
-from backbone import Backbone
+from backbone import Backbone, Published
 from tasks.shared.contract import Normalize, Targets, Task
 from tasks.shared.detection.boxes import clip, decode
-from tasks.shared.detection.draw import draw_detections
+from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import CocoEvaluator
 from tasks.shared.detection.postprocess import Detections, postprocess
 from tasks.shared.images import square
@@ -121,20 +120,19 @@ class SSD(Task):
     def draw(
         self, image: Image.Image, result: Detections, info: dict[str, Any], target: dict[str, Any] | None = None
     ) -> Image.Image:
-        if target is not None:
-            scale = torch.tensor(image.size).repeat(2) / self.resolution
-            target = target | {"boxes": target["boxes"].cpu() * scale}
-        return draw_detections(image, result, info["class_names"], target, self.min_score)
+        truth = scale_target(target, image.size, self.resolution)
+        return draw_detections(image, result, info["class_names"], truth, self.min_score)
+
+    @classmethod
+    def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
+        from tasks.ssd.weights import coco_info  # it imports this file
+
+        return coco_info(published, classes)
+
+    def load_published(self, published: Published) -> None:
+        from tasks.ssd.weights import load_ssd
+
+        load_ssd(self, published)
 
     def describe(self, result: Detections, info: dict[str, Any]) -> list[dict[str, Any]]:
-        """One dict a detection: box (x, y, width, height in pixels), category id and name, score."""
-        return [
-            {
-                "category_id": info["category_ids"][label],
-                "name": info["class_names"][label],
-                "score": score,
-                "bbox": [x1, y1, x2 - x1, y2 - y1],
-            }
-            for (x1, y1, x2, y2), score, label in zip(*(t.tolist() for t in result), strict=True)
-            if score >= self.min_score
-        ]
+        return describe_detections(result, info, self.min_score)

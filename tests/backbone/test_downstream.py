@@ -1,6 +1,9 @@
 """The backbone in other people's projects: a plain torch classifier, and torchvision's Faster R-CNN."""
 
+import re
 from collections import OrderedDict
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +12,9 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.ops import MultiScaleRoIAlign
 
-from backbone import MobileNetV1
+from backbone import MobileNetV1, save_weights
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_a_plain_classifier_learns_a_fixed_batch():
@@ -82,3 +87,16 @@ def test_torchvisions_faster_rcnn_trains_and_detects_with_our_backbone():
         assert (boxes >= 0).all()
         assert (boxes <= torch.tensor([width, height, width, height])).all()
         assert set(result["labels"].tolist()) <= {1, 2}
+
+
+def test_the_weights_example_in_the_docs_runs(tmp_path, monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/backbone.md").read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if "read_weights" in block)
+    save_weights(MobileNetV1(0.25, padding="symmetric"), tmp_path / "mobilenet_2_5_224_tf_no_top.h5")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"images": torch.randn(1, 3, 64, 64)}
+    exec(example, names)
+    assert {name: tuple(m.shape) for name, m in names["maps"].items()} == {
+        "conv_11": (1, 128, 4, 4),
+        "conv_13": (1, 256, 2, 2),
+    }

@@ -39,7 +39,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"tools/{name}.py", *arguments])
-        command = {"train": "train", "eval": "evaluate", "predict": "predict"}[name]
+        command = {"eval": "evaluate"}.get(name, name)
         status, message = 0, ""
         try:
             run_tool(name, module.__doc__ or "", getattr(module, command))

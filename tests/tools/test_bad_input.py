@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tasks.shared.config import groups
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 
@@ -193,7 +194,7 @@ def test_a_checkpoint_cannot_name_code_to_run(tiny_run: Path, tool: Tool, tmp_pa
         assert answer.status == 1 and "task._target_" in answer.message
 
 
-@pytest.mark.parametrize("name", ["train", "eval", "predict"])
+@pytest.mark.parametrize("name", ["train", "eval", "predict", "figures", "benchmark", "convert_weights"])
 def test_help_and_typos_answer_without_torch(name: str) -> None:
     code = f"""
 import runpy, sys
@@ -201,9 +202,12 @@ sys.argv = ["tools/{name}.py", sys.argv[1]]
 try:
     runpy.run_path({str(TOOLS / (name + ".py"))!r}, run_name="__main__")
 finally:
-    assert "torch" not in sys.modules and "lightning" not in sys.modules
+    assert not {{"torch", "lightning", "matplotlib"}} & sys.modules.keys()
 """
     shown = subprocess.run([sys.executable, "-c", code, "--help"], capture_output=True, text=True, check=True)
-    assert f"python tools/{name}.py" in shown.stdout and "task=ssd" in shown.stdout
+    assert f"python tools/{name}.py" in shown.stdout
+    taken = {"train": "task", "convert_weights": "task", "eval": "data", "predict": "data"}.get(name)
+    assert taken is None or f"{taken}={'|'.join(groups()[taken])}" in shown.stdout
+    assert ("Choices" in shown.stdout) == (taken is not None)
     typo = subprocess.run([sys.executable, "-c", code, "trainr.max_epochs=1"], capture_output=True, text=True)
     assert typo.returncode == 1 and typo.stderr.startswith("error: ") and "Traceback" not in typo.stderr

@@ -1,9 +1,11 @@
 """The benchmark tool: what it prints, writes and refuses. How fast anything is, is asserted nowhere."""
 
 import json
+import operator
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 import tasks
 from tasks.shared import benchmark
-from tasks.shared.benchmark import Comparison, Result, Suite, compare, run_suites
+from tasks.shared.benchmark import Child, Comparison, Result, Suite, compare, run_suites
 from tasks.shared.detection.benchmark import PAIRS, same_detections
 from tasks.shared.detection.postprocess import Detections
 
@@ -48,7 +50,7 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("suite=postproces", "error: suite=postproces: no such suite; there are postprocess and all"),
+        ("suite=postproces", "error: suite=postproces: no such suite; there are postprocess, train, inference and all"),
         ("round=3", "error: unknown key 'round'; the nearest keys: rounds"),
         ("rounds=0", "error: rounds=0; expected a whole number of at least 1"),
     ],
@@ -75,10 +77,25 @@ def test_compare_takes_turns(monkeypatch):
     assert times == pytest.approx(Comparison(ours_ms=1, peer_ms=3, ratio=3, ratio_min=3, ratio_max=3))
 
 
+def test_a_child_answers_from_another_process():
+    with Child(partial, operator.add, 2, 3) as add, Child(partial, os.getpid) as whose:
+        assert add() == add() == 5
+        assert whose() == whose() != os.getpid()
+    assert not add.process.is_alive()
+    assert not whose.process.is_alive()
+
+
+def test_a_child_that_dies_is_an_error():
+    with Child(partial, sys.exit, 3) as side, pytest.raises(RuntimeError, match="ended with status 3"):
+        side()
+
+
 def fake_suite(rounds: int) -> Suite:
     times = Comparison(1.0, 2.0, 2.0, 1.5, float(rounds))
     return Suite(
-        "a against b", [Result("first", {}, times, {"same": True}), Result("last", {}, times, {"same": False})]
+        "a against b",
+        [Result("first", {}, times, {"same": True}), Result("last", {}, times, {"same": False})],
+        "and c is left out",
     )
 
 
@@ -89,8 +106,9 @@ def test_all_runs_every_suite_and_names_the_cases_that_differ(monkeypatch, capsy
     printed = capsys.readouterr().out
     assert "one: a against b" in printed
     assert "two: a against b" in printed
-    assert printed.count("2.0 [1.5..4.0]") == 4
+    assert printed.count("2.00 [1.50..4.00]") == 4
     assert printed.count(" NO ") == 2
+    assert printed.count("and c is left out") == 2
 
 
 def detections(count: int = 100) -> Detections:

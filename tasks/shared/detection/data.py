@@ -20,11 +20,10 @@ from tasks.shared.detection.annotations import (
 from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError
-from tasks.shared.images import read_image, square
+from tasks.shared.images import OnCorrupt, read_image, square
 from tasks.shared.loading import make_loader
 
 log = logging.getLogger(__name__)
-ON_CORRUPT = ("error", "skip")
 
 
 class CocoDataset(Dataset):
@@ -32,7 +31,7 @@ class CocoDataset(Dataset):
 
     Asked for (epoch, index); gives the image (3, R, R) uint8 and a target dict: `boxes` (N, 4) float xyxy in pixels
     of the squashed picture, `labels` (N,) int64, `image_id`, `size` (original height, width), `file`.
-    None for a corrupt picture where `skip_corrupt`.
+    None for a corrupt picture that `on_corrupt` leaves out.
     """
 
     def __init__(
@@ -40,15 +39,14 @@ class CocoDataset(Dataset):
         images: Path,
         annotations: CocoAnnotations,
         resolution: int,
+        on_corrupt: OnCorrupt,
         *,
         augment: bool = False,
         crop_share: float = 1.0,
         seed: int = 0,
-        skip_corrupt: bool = False,
     ):
-        self.images, self.annotations, self.resolution = images, annotations, resolution
-        self.augment, self.crop_share, self.seed, self.skip_corrupt = augment, crop_share, seed, skip_corrupt
-        self.left_out: set[Path] = set()
+        self.images, self.annotations, self.resolution, self.on_corrupt = images, annotations, resolution, on_corrupt
+        self.augment, self.crop_share, self.seed = augment, crop_share, seed
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -64,11 +62,7 @@ class CocoDataset(Dataset):
                 found = f"{image.shape[-1]}x{image.shape[-2]}"
                 raise UserError(f"{path}: is {found} pixels, but {table.path.name} says {width}x{height}")
         except UserError as error:
-            if not self.skip_corrupt:
-                raise UserError(f"{error}; data.on_corrupt=skip leaves such pictures out") from error
-            if path not in self.left_out:
-                self.left_out.add(path)
-                log.warning("left out (%d so far): %s", len(self.left_out), error)
+            self.on_corrupt.handle(str(path), error)
             return None
         low, high = table.offsets[index : index + 2]
         boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
@@ -121,8 +115,7 @@ class CocoData:
         splits: Sequence[str] = ("train", "val"),
         tables: dict[str, CocoAnnotations] | None = None,
     ):
-        if on_corrupt not in ON_CORRUPT:
-            raise UserError(f"data.on_corrupt={on_corrupt!r}; expected one of {', '.join(ON_CORRUPT)}")
+        self.on_corrupt = OnCorrupt(on_corrupt)
         if evaluate_on not in ("train", "val"):
             raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
         if not 0 <= crop_share <= 1:
@@ -132,12 +125,11 @@ class CocoData:
         places = {"train": train or {}, "val": (train if evaluate_on == "train" else val) or {}}
         self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
         self.augment, self.crop_share, self.workers = augment, crop_share, workers
-        self.skip_corrupt = on_corrupt == "skip"
         self.images = {split: Path(places[split]["images"]) for split in splits}
         self.tables: dict[str, CocoAnnotations] = {}
         for split, folder in self.images.items():
             table = (tables or {}).get(split) or read_annotations(Path(places[split]["annotations"]))
-            self.tables[split] = _with_pictures(table, folder, self.skip_corrupt)
+            self.tables[split] = _with_pictures(table, folder, self.on_corrupt.skip)
         self.val_annotations = Path(places["val"]["annotations"])
         first, *others = self.tables.values()
         for other in others:
@@ -155,15 +147,15 @@ class CocoData:
             self.images["train"],
             self.tables["train"],
             self.resolution,
+            self.on_corrupt,
             augment=self.augment,
             crop_share=self.crop_share,
             seed=seed,
-            skip_corrupt=self.skip_corrupt,
         )
         return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
 
     def val_loader(self, shard: bool = False) -> DataLoader:
-        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, skip_corrupt=self.skip_corrupt)
+        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, self.on_corrupt)
         return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
 
     def picture(self, target: dict[str, Any]) -> torch.Tensor:

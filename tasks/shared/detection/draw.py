@@ -1,9 +1,10 @@
-"""Boxes, names and scores drawn on a picture."""
+"""Boxes, names and scores: drawn on a picture, and as plain data."""
 
 import colorsys
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.shared.detection.postprocess import Detections
@@ -49,3 +50,24 @@ def draw_detections(
         dark = 0.3 * color[0] + 0.6 * color[1] + 0.1 * color[2] > 140
         draw.text((x + 2 - left, y + 2 - top), text, fill="black" if dark else "white", font=font)
     return image
+
+
+def scale_target(target: dict[str, Any] | None, size: tuple[int, int], resolution: int) -> dict[str, Any] | None:
+    """A loader's target, its boxes in pixels of the square of `resolution`, for a picture of `size` (width, height)."""
+    if target is None:
+        return None
+    return target | {"boxes": target["boxes"].cpu() * torch.tensor(size).repeat(2) / resolution}
+
+
+def describe_detections(found: Detections, info: dict[str, Any], min_score: float) -> list[dict[str, Any]]:
+    """One dict a detection of at least `min_score`: bbox (x, y, width, height in pixels), category id, name, score."""
+    return [
+        {
+            "category_id": info["category_ids"][label],
+            "name": info["class_names"][label],
+            "score": score,
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+        }
+        for (x1, y1, x2, y2), score, label in zip(*(t.tolist() for t in found), strict=True)
+        if score >= min_score
+    ]

@@ -5,21 +5,20 @@ A kind is told by its silhouette and its texture; its hue usually helps but is r
 The same parameters give the same bytes in the same environment.
 """
 
-import colorsys
 import json
 import math
-import tempfile
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageDraw
 from tqdm import tqdm
+
+from tasks.shared.drawing import background, photograph, rgb
+from tasks.shared.sample_folder import keep_sample
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn detection sample"
-MARKER = "sample.json"
 SPLITS = ("train", "val")
-OWN_FILES = {(".", ".json"), ("annotations", ".json"), *((split, ".jpg") for split in SPLITS)}  # (folder, suffix)
 
 PICTURE_SIDE = (260, 360)  # pixels, both ends included
 SMALL_SIDE = (32.5, 47.5)  # pixels: longer side of the box of a small object
@@ -29,10 +28,8 @@ EMPTY_SHARE, CROWDED_SHARE = 0.07, 0.15  # of the pictures; crowded ones hold 6 
 OVERLAP_SHARE = 0.04  # of the tries to place an object are close to an earlier one
 MAX_COVERED = 0.35  # share of a box that all later boxes together may cover
 RANDOM_HUE_SHARE = 0.12
-CLUTTER_SATURATION = (0.0, 0.35)  # of the background; the objects' own is 0.6 to 0.95
 HUE_SPREAD = 25  # degrees on either side of the hue of the kind
 FINE = 3  # silhouettes are drawn this many times larger, then averaged down, for smooth edges
-SMOOTH = 6  # soft parts of the background are drawn this many times smaller, then enlarged
 
 
 def _polar(radii: list[float]) -> np.ndarray:
@@ -62,69 +59,6 @@ KINDS = (
     (8, "ring", 225, [_polar([1.0] * 48), _polar([0.46] * 48)], lambda x, y: np.sin(6 * np.arctan2(y, x)) * 1.5),
     (11, "cross", 295, [_plus()], lambda x, y: np.cos(9.2 * x) + np.cos(9.2 * y) - 0.7),
 )
-
-
-def _rgb(hue: float, saturation: float, value: float) -> tuple[int, int, int]:
-    """Colour in 0..255 from a hue in degrees and saturation and value in 0..1."""
-    red, green, blue = colorsys.hsv_to_rgb(hue / 360 % 1, saturation, value)
-    return round(red * 255), round(green * 255), round(blue * 255)
-
-
-def _any_colour(rng: np.random.Generator, saturation: tuple[float, float] = CLUTTER_SATURATION) -> tuple[int, int, int]:
-    return _rgb(rng.uniform(0, 360), rng.uniform(*saturation), rng.uniform(0.2, 1))
-
-
-def _noise(rng: np.random.Generator, width: int, height: int, cell: int, strength: float) -> np.ndarray:
-    """Smooth noise [height, width] around 0 with hills of about `cell` pixels."""
-    values = rng.standard_normal((height // cell + 2, width // cell + 2), np.float32) * strength * rng.uniform(0.5, 1.3)
-    return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _lighten(picture: Image.Image, light: np.ndarray) -> Image.Image:
-    """Add `light` [height, width], about -100..100, to every channel."""
-    grey = Image.fromarray((128 + light).clip(0, 255).astype(np.uint8))
-    return ImageChops.add(picture, Image.merge("RGB", (grey, grey, grey)), offset=-128)
-
-
-def _background(rng: np.random.Generator, width: int, height: int) -> Image.Image:
-    """Gradient, soft blobs, noise at several scales, lines, scribbles and small polygons, of all hues."""
-    # What is smooth is made at a fraction of the size and enlarged.
-    y, x = np.mgrid[-1 : 1 : height // SMOOTH * 1j, -1 : 1 : width // SMOOTH * 1j]
-    angle = rng.uniform(0, 2 * np.pi)
-    along = (x * math.cos(angle) + y * math.sin(angle))[..., None] / 2.83 + 0.5
-    first, last = (np.array(_any_colour(rng)) for _ in range(2))
-    canvas = first + (last - first) * along
-    for cell, strength in ((11, 20), (4, 14), (1, 10)):
-        common, *channels = (_noise(rng, width // SMOOTH, height // SMOOTH, cell, strength) for _ in range(4))
-        canvas += np.stack([common + 0.25 * channel for channel in channels], 2)
-    for _ in range(rng.integers(4, 10)):
-        (middle_x, middle_y), (wide, high), tilt = rng.uniform(-1, 1, 2), rng.uniform(0.08, 0.3, 2), rng.uniform(-1, 1)
-        distance = ((x - middle_x) / wide + tilt * (y - middle_y) / high) ** 2 + ((y - middle_y) / high) ** 2
-        canvas += (_any_colour(rng) - canvas) * (rng.uniform(0.2, 0.7) * np.exp(-(distance**2)))[..., None]
-    picture = Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
-
-    light = _noise(rng, width, height, 2, 11)
-    if rng.random() < 0.4:  # a weave: stripes alone must not mean an object
-        angle, pitch = rng.uniform(0, np.pi), rng.uniform(0.15, 0.5)  # radians per pixel
-        across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
-        light = light + rng.uniform(6, 16) * np.sin(pitch * (math.cos(angle) * across + math.sin(angle) * down))
-    picture = _lighten(picture, light)
-
-    picture = picture.resize((2 * width, 2 * height), Image.Resampling.NEAREST)  # for smooth edges, reduced below
-    draw, sides = ImageDraw.Draw(picture, "RGBA"), np.array([2 * width, 2 * height])
-    for _ in range(rng.integers(5, 14)):
-        ends = rng.uniform(-0.1, 1.1, (2, 2)) * sides
-        draw.line(ends.ravel().tolist(), (*_any_colour(rng), int(rng.integers(90, 255))), int(rng.integers(2, 8)))
-    for _ in range(rng.integers(4, 10)):  # scribbles: random walks with some inertia
-        steps = rng.normal(0, 9, (rng.integers(10, 30), 2)).cumsum(0) + rng.normal(0, 8, 2)
-        walk = rng.uniform(0, 1, 2) * sides + steps.cumsum(0)
-        draw.line(walk.ravel().tolist(), (*_any_colour(rng), 220), int(rng.integers(2, 7)))
-    count = rng.integers(20, 50)  # polygons of at most 13 pixels: far below the smallest object
-    turns = np.sort(rng.uniform(0, 2 * np.pi, (count, 6)), 1)
-    corners = np.stack([np.cos(turns), np.sin(turns)], 2) * rng.uniform(4, 13, (count, 6, 1))
-    for polygon in corners + rng.uniform(0, 1, (count, 1, 2)) * sides:
-        draw.polygon(polygon[: rng.integers(3, 7)].ravel().tolist(), _any_colour(rng))
-    return picture.reduce(2)
 
 
 def _place(
@@ -192,9 +126,9 @@ def _draw_object(
     spread = 180 if rng.random() < RANDOM_HUE_SHARE else HUE_SPREAD
     hue = middle + rng.uniform(-spread, spread)
     saturation, value = rng.uniform(0.6, 0.95), rng.uniform(0.6, 1)
-    light, dark = _rgb(hue, 0.2, min(1, value + 0.2)), _rgb(hue, saturation, value * 0.35)
+    light, dark = rgb(hue, 0.2, min(1, value + 0.2)), rgb(hue, saturation, value * 0.35)
     other, rim = (light, dark) if rng.random() < 0.5 else (dark, light)
-    first, second = (np.array(c, np.float32) for c in (other, _rgb(hue, saturation, value)))
+    first, second = (np.array(c, np.float32) for c in (other, rgb(hue, saturation, value)))
     slope = rng.uniform(-0.18, 0.18, 2).astype(np.float32)  # light falls from one side
     colours = (first + (second - first) * tone) * (1 + slope[0] * x + slope[1] * y)[:, None]
     patch = Image.fromarray(colours.clip(0, 255).astype(np.uint8).reshape(height, width, 3))
@@ -218,7 +152,7 @@ def _draw_object(
 def _draw_picture(seed: int, split: int, index: int) -> tuple[Image.Image, list[dict]]:
     """Picture `index` of a split, the same however many pictures are drawn, with its annotations (no ids yet)."""
     rng = np.random.default_rng((seed, split, index))
-    picture = _background(rng, *(int(side) for side in rng.integers(*PICTURE_SIDE, 2, endpoint=True)))
+    picture = background(rng, *(int(side) for side in rng.integers(*PICTURE_SIDE, 2, endpoint=True)))
     # Steps of the golden ratio spread evenly over 0..1, so that the shares hold closely in any run of pictures.
     even = (index * 0.6180339887498949 + seed * 0.7548776662466927 % 1 + split * 0.5698402909980532) % 1
     crowded = EMPTY_SHARE <= even < EMPTY_SHARE + CROWDED_SHARE
@@ -227,10 +161,7 @@ def _draw_picture(seed: int, split: int, index: int) -> tuple[Image.Image, list[
     spare: list[float] = []
     drawn = (_draw_object(rng, picture, boxes, spare) for _ in range(count))
     annotations = [annotation for annotation in drawn if annotation]
-    contrast, brightness = rng.uniform(0.8, 1.1), rng.uniform(-14, 14)
-    picture = picture.point([round(128 + brightness + (level - 128) * contrast) for level in range(256)] * 3)
-    grain = rng.integers(-100, 101, (picture.height, picture.width), np.int8) * np.float32(rng.uniform(0.03, 0.12))
-    return _lighten(picture, grain), annotations
+    return photograph(rng, picture), annotations
 
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
@@ -258,23 +189,6 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
             (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(instances))
 
 
-def _marker(root: Path) -> dict | None:
-    """Content of the marker in `root`, None where there is none of ours."""
-    try:
-        marker = json.loads((root / MARKER).read_text())
-    except (OSError, ValueError):
-        return None
-    return marker if isinstance(marker, dict) and marker.get("format") == FORMAT else None
-
-
-def _is_complete(root: Path, wanted: dict) -> bool:
-    return _marker(root) == wanted and all(
-        (root / "annotations" / f"instances_{split}.json").is_file()
-        and sum(1 for _ in (root / split).glob("*.jpg")) == wanted[split]
-        for split in SPLITS
-    )
-
-
 def draw_detection_sample(root: Path, train: int = 400, val: int = 100, seed: int = 0) -> None:
     """Draw the sample into `root`: train/*.jpg, val/*.jpg and annotations/instances_{train,val}.json as in COCO.
 
@@ -287,25 +201,10 @@ def draw_detection_sample(root: Path, train: int = 400, val: int = 100, seed: in
         seed: Non-negative; another seed gives other pictures.
 
     Raises:
-        ValueError: `root` holds something that is not part of a drawn sample; nothing is deleted.
+        UserError: `root` holds something that is not part of a drawn sample; nothing is deleted.
     """
-    root = Path(root).resolve()
     counts = dict(zip(SPLITS, (train, val), strict=True))
     wanted = {"format": FORMAT, "version": VERSION, **counts, "seed": seed}
-    if _is_complete(root, wanted):
-        return
-    if root.exists():
-        files = [p for p in root.rglob("*") if not p.is_dir()] if root.is_dir() else [root]
-        foreign = [p for p in files if (p.parent.relative_to(root).as_posix(), p.suffix) not in OWN_FILES]
-        if foreign or (files and _marker(root) is None):
-            raise ValueError(f"{root} holds files that are not part of a drawn sample; name another folder")
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        drawn = Path(temporary) / "drawn"
-        _draw_into(drawn, counts, seed)
-        (drawn / MARKER).write_text(json.dumps(wanted))
-        if _is_complete(root, wanted):  # another process was faster
-            return
-        if root.exists():
-            root.rename(Path(temporary) / "replaced")
-        drawn.rename(root)
+    files = {f"{split}/*.jpg": count for split, count in counts.items()}
+    files |= {f"annotations/instances_{split}.json": 1 for split in SPLITS}
+    keep_sample(root, wanted, files, lambda folder: _draw_into(folder, counts, seed))

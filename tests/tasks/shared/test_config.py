@@ -101,7 +101,7 @@ def test_a_runs_config_takes_overrides_and_other_data(run: dict[str, Any]) -> No
     assert told(run) == run
     assert told(run, "data.root=elsewhere")["data"] == run["data"] | {"root": "elsewhere"}
     other = told(run, "data=coco", "data.root=/coco", "resolution=256")
-    assert other["data"]["name"] == "coco" and other["data"]["root"] == "/coco"
+    assert other["data"]["choice"] == "coco" and other["data"]["root"] == "/coco"
     assert other["resolution"] == 256
     assert other["trainer"] == run["trainer"] and other["backbone"] == run["backbone"]
 

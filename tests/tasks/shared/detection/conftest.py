@@ -9,6 +9,7 @@ import torch
 from tasks.shared.contract import Batch
 from tasks.shared.detection.annotations import CocoAnnotations, read_annotations
 from tasks.shared.detection.data import CocoData, CocoDataset
+from tasks.shared.images import OnCorrupt
 
 R = 64
 
@@ -24,7 +25,7 @@ def make_data(places: tuple[dict[str, str], dict[str, str]], **options: Any) -> 
 
 def dataset(place: dict[str, str], augment: bool = False, seed: int = 0, table: CocoAnnotations | None = None):
     table = table or read_annotations(Path(place["annotations"]))
-    return CocoDataset(Path(place["images"]), table, R, augment=augment, seed=seed)
+    return CocoDataset(Path(place["images"]), table, R, OnCorrupt("error"), augment=augment, seed=seed)
 
 
 def epoch_of(data: CocoData, epoch: int, seed: int = 0) -> list[Batch]:

@@ -1,0 +1,117 @@
+"""MobileNet of Keras Applications: .h5 files, with or without the classifier."""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from backbone.mobilenet import TABLE_1
+from backbone.sources.published import Published, implied_structure, listed, optional_library
+
+# keras.applications.mobilenet: batch norm's eps, and preprocess_input's x / 127.5 - 1.
+IMPLIED = {"padding": "same", "activation": "relu6", "bn_eps": 1e-3, "input_mean": (0.5,) * 3, "input_std": (0.5,) * 3}
+NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
+CLASSIFIER = {("conv_preds", "kernel"): "weight", ("conv_preds", "bias"): "bias"}
+
+
+def read_keras(path: Path) -> Published:
+    """Read a weight file, or a whole model, of Keras Applications' MobileNet in Keras' HDF5 layout.
+
+    Raises ValueError naming the file if it is damaged or holds another network.
+    """
+    ours = _our_names()
+    backbone: dict[str, Tensor] = {}
+    classifier: dict[str, Tensor] = {}
+    left_over: dict[str, Tensor] = {}
+    for name, tensor in _tensors(path).items():
+        *groups, variable = name.split("/")
+        keys = [(group, variable.partition(":")[0]) for group in groups]  # kernel:0 in files of Keras 2
+        place, key = next(
+            ((names, names[key]) for key in keys for names in (ours, CLASSIFIER) if key in names), ({}, "")
+        )
+        target = backbone if place is ours else classifier if place is CLASSIFIER else left_over
+        if key in target:
+            raise ValueError(f"{path}: holds {key} twice, the second time as {name}; expected one MobileNet")
+        target[key or name] = tensor
+    missing = sorted({layer for (layer, _), key in ours.items() if key not in backbone})
+    if missing:
+        raise ValueError(
+            f"{path}: no MobileNet of Keras Applications: it lacks the layers {listed(missing)}, and holds "
+            f"{listed(list(left_over)) or 'no others'}"
+        )
+    backbone = {key: _to_torch(path, key, tensor.float()) for key, tensor in backbone.items()}
+    for key in [key for key in backbone if key.endswith(".running_var")]:
+        backbone[key.replace("running_var", "num_batches_tracked")] = torch.zeros((), dtype=torch.int64)
+    return Published(
+        source=str(path),
+        format="keras",
+        backbone=backbone,
+        classifier=_check_classifier(path, {key: t.float() for key, t in classifier.items()}, backbone),
+        implied=implied_structure(str(path), backbone) | IMPLIED,
+        resolution=None,
+        background=False,
+        folded=False,
+        left_over=left_over,
+    )
+
+
+def _our_names() -> dict[tuple[str, str], str]:
+    """(Keras' layer, its variable) -> our tensor."""
+    layers = {"conv1": "conv_0"}
+    for number in range(1, len(TABLE_1)):
+        layers[f"conv_dw_{number}"] = f"conv_{number}.depthwise"
+        layers[f"conv_pw_{number}"] = f"conv_{number}.pointwise"
+    names = {}
+    for theirs, mine in layers.items():
+        names[theirs, "kernel"] = f"{mine}.conv.weight"
+        if "dw" in theirs:
+            names[theirs, "depthwise_kernel"] = f"{mine}.conv.weight"  # its name before Keras 3
+        for variable, tensor in NORM.items():
+            names[f"{theirs}_bn", variable] = f"{mine}.norm.{tensor}"
+    return names
+
+
+def _to_torch(path: Path, key: str, tensor: Tensor) -> Tensor:
+    """A filter (height, width, inputs, outputs) as (outputs, inputs, height, width); vectors as they are."""
+    if not key.endswith("conv.weight"):
+        return tensor
+    if tensor.dim() != 4:
+        raise ValueError(f"{path}: {key} has the shape {tuple(tensor.shape)}; expected a filter of four dimensions")
+    if ".depthwise." in key:  # (height, width, inputs, outputs an input), an input's outputs side by side
+        return tensor.permute(2, 3, 0, 1).flatten(0, 1).unsqueeze(1).contiguous()
+    return tensor.permute(3, 2, 0, 1).contiguous()
+
+
+def _check_classifier(path: Path, classifier: dict[str, Tensor], backbone: dict[str, Tensor]) -> dict[str, Tensor]:
+    if not classifier:
+        return {}
+    shapes = {key: tuple(tensor.shape) for key, tensor in classifier.items()}
+    channels = len(backbone["conv_13.pointwise.conv.weight"])
+    kernel, bias = shapes.get("weight", ()), shapes.get("bias", ())
+    if len(kernel) != 4 or kernel[:3] != (1, 1, channels) or bias != kernel[3:]:
+        raise ValueError(
+            f"{path}: conv_preds has a kernel {kernel} and a bias {bias}; expected (1, 1, {channels}, classes) and "
+            "(classes,)"
+        )
+    return {"weight": classifier["weight"][0, 0].T.contiguous(), "bias": classifier["bias"]}
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    """Every number array of an HDF5 file by its path in it. Links out of the file are not followed."""
+    with optional_library(path, "h5py"):
+        import h5py
+        import numpy as np
+    tensors: dict[str, Tensor] = {}
+
+    def note(name: str | bytes, item: object) -> None:
+        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+            array = np.asarray(item[()])
+            name = name if isinstance(name, str) else name.decode()  # bytes where it is no UTF-8: then it is damaged
+            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+
+    try:
+        with h5py.File(path, "r") as file:
+            file.visititems(note)
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise ValueError(f"{path}: damaged or truncated HDF5 file ({error})") from error
+    return tensors

@@ -1,0 +1,52 @@
+"""A picture with the classes that a network sees in it."""
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageDraw, ImageFont
+
+SHOWN = 3
+SMALLEST = 256  # pixels: a picture below it is enlarged, so that the text can be read
+RIGHT, WRONG, NEUTRAL = (80, 200, 90), (240, 90, 80), (120, 170, 250)
+
+
+def draw_answer(image: Image.Image, answers: Sequence[tuple[str, float]], truth: str | None = None) -> Image.Image:
+    """The picture with the best three classes below it, a bar each as long as its probability.
+
+    answers: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars, and bars
+    of it are green, others red.
+    """
+    image = image.convert("RGB")
+    scale = max(1.0, SMALLEST / min(image.size))
+    if scale > 1:
+        image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
+    size = max(14, image.width // 24)
+    font = ImageFont.load_default(size=size)
+    line, margin = round(1.5 * size), size // 3
+    lines = [name for name, _ in answers[:SHOWN]]
+    below = line * (len(lines) + (truth is not None)) + 2 * margin
+    sheet = Image.new("RGB", (image.width, image.height + below), (24, 24, 28))
+    sheet.paste(image)
+    draw = ImageDraw.Draw(sheet)
+    y = image.height + margin
+    if truth is not None:
+        draw.text((margin, y), _fit(draw, f"is: {truth}", font, image.width - 2 * margin), fill="white", font=font)
+        y += line
+    for name, probability in answers[:SHOWN]:
+        color = NEUTRAL if truth is None else RIGHT if name == truth else WRONG
+        draw.rectangle((0, y + 1, round(image.width * probability), y + line - 2), fill=tuple(c // 2 for c in color))
+        share = f"{100 * probability:.0f} %"
+        wide = draw.textlength(share, font=font)
+        draw.text((image.width - wide - margin, y + line // 8), share, fill="white", font=font)
+        text = _fit(draw, name, font, image.width - wide - 3 * margin)
+        draw.text((margin, y + line // 8), text, fill="white", font=font)
+        y += line
+    return sheet
+
+
+def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+    """`text`, shortened to `width` pixels."""
+    if draw.textlength(text, font=font) <= width:
+        return text
+    while len(text) > 1 and draw.textlength(text + "...", font=font) > width:
+        text = text[:-1]
+    return text + "..."

@@ -1,0 +1,117 @@
+"""Top-1 and top-5 accuracy, and which classes are taken for which."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+
+from tasks.shared.contract import Targets
+from tasks.shared.errors import UserError
+
+WORST = 15  # classes that the picture shows
+
+
+class TopKEvaluator:
+    """Collects the best five classes of each picture, as `tasks.shared.contract.Evaluator`.
+
+    Args:
+        data_ids: class ids of the data's labels.
+        class_ids, class_names: what the network's outputs mean. Each of the data's classes must be among them; those
+            that the data does not have are answers as wrong as any other.
+    """
+
+    def __init__(self, data_ids: Sequence[str], class_ids: Sequence[str], class_names: Sequence[str]):
+        index = {name: label for label, name in enumerate(class_ids)}
+        if unknown := [name for name in data_ids if name not in index]:
+            raise UserError(
+                f"{len(unknown)} of the data's {len(data_ids)} classes are not among the {len(class_ids)} that the "
+                f"network knows: {', '.join(unknown[:5])}; it knows {', '.join(class_ids[:5])} ..."
+            )
+        self.network_label = [index[name] for name in data_ids]
+        self.class_ids, self.class_names = list(class_ids), list(class_names)
+        self.reset()
+
+    def reset(self) -> None:
+        self.files: list[str] = []
+        self.truth: list[int] = []
+        self.found: list[list[int]] = []  # a picture's classes, best first
+
+    def update(self, results: Sequence[Any], targets: Targets) -> None:
+        """results: `labels` (K,) best first; targets: `label` and `file`."""
+        for result, target in zip(results, targets, strict=True):
+            self.files.append(target["file"])
+            self.truth.append(self.network_label[target["label"]])
+            self.found.append(result.labels.tolist())
+
+    def gather(self) -> None:
+        """Under DDP: every process gets the answers of all."""
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            parts: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.files, self.truth, self.found))
+            self.files, self.truth, self.found = ([x for part in parts for x in part[k]] for k in range(3))
+
+    def compute(self) -> dict[str, float]:
+        """`top1`, `top5` (where there are more than five classes) and `class_mean`, the mean of the classes' top-1."""
+        if not self.truth:
+            return {}
+        truth, found = np.array(self.truth), np.array(self.found)
+        right = found == truth[:, None]
+        figures = {"top1": float(right[:, 0].mean())}
+        if len(self.class_ids) > 5:
+            figures["top5"] = float(right.any(1).mean())
+        figures["class_mean"] = float(np.mean([right[truth == label, 0].mean() for label in np.unique(truth)]))
+        return figures
+
+    def save(self, folder: Path) -> None:
+        """predictions.csv, classes.csv (the worst class first) and confusion.png."""
+        with (folder / "predictions.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["file", "class", *(f"answer_{k + 1}" for k in range(len(self.found[0])))])
+            for name, label, found in zip(self.files, self.truth, self.found, strict=True):
+                rows.writerow([name, self.class_ids[label], *(self.class_ids[k] for k in found)])
+        ranking = self.ranking()
+        with (folder / "classes.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["class", "name", "pictures", "top1", "mostly_taken_for", "taken_share"])
+            for label, count, share, other, taken in ranking:
+                other_id = self.class_ids[other] if taken else ""
+                rows.writerow(
+                    [self.class_ids[label], self.class_names[label], count, f"{share:.4f}", other_id, f"{taken:.4f}"]
+                )
+        self._draw_confusion([row[0] for row in ranking[:WORST]], folder / "confusion.png")
+
+    def ranking(self) -> list[tuple[int, int, float, int, float]]:
+        """Label, pictures, top-1, the class it is mostly taken for and how often; the worst first."""
+        truth, best = np.array(self.truth), np.array(self.found)[:, 0]
+        rows = []
+        for label in np.unique(truth):
+            answers = np.bincount(best[truth == label], minlength=len(self.class_ids))
+            count, right = int(answers.sum()), int(answers[label])
+            answers[label] = 0
+            other = int(answers.argmax())
+            rows.append((int(label), count, right / count, other, int(answers[other]) / count))
+        return sorted(rows, key=lambda row: (row[2], row[0]))
+
+    def _draw_confusion(self, labels: list[int], path: Path) -> None:
+        """What pictures of these classes were taken for: rows are classes, columns answers."""
+        from matplotlib.figure import Figure
+
+        truth, best = np.array(self.truth), np.array(self.found)[:, 0]
+        shares = np.array([[(best[truth == row] == column).mean() for column in labels] for row in labels])
+        others = 1 - shares.sum(1, keepdims=True)
+        shares = np.concatenate([shares, others], axis=1)
+        side = 3.2 + 0.42 * len(labels)
+        figure = Figure(figsize=(side + 0.6, side), layout="constrained")
+        axes = figure.subplots()
+        axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        names = [self.class_names[label][:18] for label in labels]
+        axes.set_xticks(range(len(labels) + 1), [*names, "(others)"], rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_yticks(range(len(labels)), names)
+        axes.set(xlabel="answer", ylabel="truth", title=f"The {len(labels)} classes with the lowest top-1, in %")
+        for row, column in zip(*np.nonzero(shares > 0.005), strict=True):
+            color = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=8)
+        figure.savefig(path, dpi=110)

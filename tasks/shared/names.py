@@ -1,0 +1,18 @@
+"""Lists of class ids."""
+
+from pathlib import Path
+
+from tasks.shared.errors import UserError
+
+
+def read_classes(path: Path, key: str) -> list[str]:
+    """Class ids, one a line, in the order of a network's outputs. key: the config key that names the file."""
+    if not path.is_file():
+        raise UserError(f"{key}={path}: no such file")
+    ids = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    if len(set(ids)) < len(ids):
+        twice = sorted({i for i in ids if ids.count(i) > 1})
+        raise UserError(f"{key}={path}: names {len(twice)} classes twice: {', '.join(twice[:5])}")
+    if not ids:
+        raise UserError(f"{key}={path}: is empty; expected a class id a line")
+    return ids

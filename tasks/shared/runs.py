@@ -1,0 +1,92 @@
+"""Finished runs on disk: finding them, reading them, and counting what their networks cost."""
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from backbone import Cost, count_cost
+from tasks.shared.build import build_task, without_sources
+from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
+from tasks.shared.errors import UserError
+
+log = logging.getLogger(__name__)
+CONFIG, METRICS = "config.yaml", "metrics.json"
+NODES = ("task", "data", "backbone", "trainer")  # of a run's config, that are read here or by what builds its network
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its resolved config, and its final metrics by name."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def find_runs(folder: Path, task: str) -> list[Run]:
+    """The finished runs of `task` in `folder` and below it, in the order of their paths; others are logged.
+
+    Raises UserError if there is none, and for files of a run that cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"runs={folder}: no such folder")
+    runs = []
+    for file in sorted(folder.rglob(CONFIG)):
+        config = _read(file, yaml.safe_load)
+        if reason := _unfit(file.parent, config, task):
+            log.info("skipped %s: %s", file.parent, reason)
+        else:
+            runs.append(Run(file.parent, config, _read_metrics(file.parent / METRICS)))
+    if not runs:
+        raise UserError(
+            f"runs={folder}: no finished run of task={task} in it or below it; expected folders that tools/train.py "
+            f"has written, which hold {CONFIG} and {METRICS}"
+        )
+    return runs
+
+
+def _unfit(folder: Path, config: Any, task: str) -> str | None:
+    """Why this is no finished run of `task`."""
+    if not isinstance(config, dict) or "resolution" not in config:
+        return f"its {CONFIG} is no run's"
+    if lacking := [node for node in NODES if not isinstance(config.get(node), dict)]:
+        return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}"
+    if config["task"].get("name") != task:
+        return f"task={config['task'].get('name')}"
+    return None if (folder / METRICS).is_file() else f"it holds no {METRICS}, so it is not finished"
+
+
+def _read_metrics(file: Path) -> dict[str, float]:
+    metrics = _read(file, json.loads)
+    if not isinstance(metrics, dict):
+        raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
+    for name, value in metrics.items():
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            raise UserError(f"{file}: {name}={value!r}; expected a number")
+    return metrics
+
+
+def _read(file: Path, parse: Callable[[str], Any]) -> Any:
+    try:
+        return parse(file.read_text(encoding="utf-8"))
+    except (ValueError, yaml.YAMLError) as error:
+        told = " ".join(str(error).split())
+        raise UserError(f"{file}: not a readable {file.suffix[1:]} file ({told})") from error
+
+
+def class_count(run: Run) -> int:
+    """How many classes the run's network tells apart."""
+    return load_checkpoint(find_checkpoint(run.path)).num_classes
+
+
+def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
+    """What the network that a run's config describes costs for one picture."""
+    with torch.device("meta"):  # takes no memory, and no time to initialise
+        network = build_task(without_sources(config), num_classes)
+    return count_cost(network, config["resolution"])

@@ -1,0 +1,87 @@
+"""A classifier from train to predict, and a sweep of four to its figures."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tools.conftest import TOOLS, Tool
+
+TINY = (
+    "task=classification", "backbone.alpha=0.25", "resolution=64", "data.train=4", "data.val=2", "data.batch_size=8",
+    "data.workers=0", "trainer=cpu", "trainer.max_epochs=2", "trainer.val_every_epochs=1",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished tiny run, its sample beside it."""
+    folder = tmp_path_factory.mktemp("classification")
+    arguments = [*TINY, f"data.root={folder}/sample", f"output={folder}/run"]
+    done = subprocess.run([sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (
+        "drawn sample pictures" in done.stdout
+        and "recipe: configs/recipe/classification_imagenet_sample" in done.stdout
+    )
+    return folder / "run"
+
+
+def test_what_it_leaves(run: Path) -> None:
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics.keys() == {"top1", "top5", "class_mean"} and metrics["top1"] <= metrics["top5"] <= 1
+    for name in (
+        "classes.csv",
+        "predictions.csv",
+        "confusion.png",
+        "samples.jpg",
+        "curves.png",
+        "checkpoints/best.ckpt",
+    ):
+        assert (run / name).stat().st_size > 0
+    shown = {file.stem.split("_", 1)[1].split("_")[0] for file in (run / "pictures").iterdir()}
+    assert len(shown) >= 5 and len(list((run / "pictures").iterdir())) == 12, "pictures of many classes are shown"
+
+
+def test_eval_repeats_the_score(run: Path, tool: Tool, tmp_path: Path) -> None:
+    answer = tool("eval", f"checkpoint={run}", f"output={tmp_path}/eval")
+    assert answer.status == 0, answer.message
+    assert (tmp_path / "eval/metrics.json").read_text() == (run / "metrics.json").read_text()
+    other = tool("eval", f"checkpoint={run}", "task.crop=inception", f"output={tmp_path}/inception")
+    assert other.status == 0, other.message
+
+
+def test_predictions_are_those_of_the_evaluation(run: Path, tool: Tool, tmp_path: Path) -> None:
+    answer = tool("predict", f"checkpoint={run}", f"input={run.parent}/sample/val", f"output={tmp_path}/out")
+    assert answer.status == 0, answer.message
+    answers = {
+        a["file"]: a["answer"][0]["class_id"] for a in json.loads((tmp_path / "out/predictions.json").read_text())
+    }
+    rows = [line.split(",") for line in (run / "predictions.csv").read_text().splitlines()[1:]]
+    assert len(rows) == 20 and {row[0]: row[2] for row in rows} == answers
+
+
+def test_a_checkpoint_of_another_task_is_refused(run: Path, tool: Tool, tmp_path: Path) -> None:
+    for name, arguments in (("eval", ["task=ssd"]), ("eval", ["data=coco", f"data.root={tmp_path}"])):
+        answer = tool(name, f"checkpoint={run}", *arguments, f"output={tmp_path}/out")
+        assert answer.status == 1 and "Traceback" not in answer.out + answer.message, answer
+    start = [f"init.run={run}", "init.head=keep", f"output={tmp_path}/ssd", f"data.root={tmp_path}/s", "data.train=4"]
+    answer = tool("train", "task=ssd", *start, "data.val=2", "resolution=64")
+    assert answer.status == 1 and "init.head=new" in answer.message, answer
+
+
+def test_a_sweep_has_figures(run: Path, tool: Tool, tmp_path: Path) -> None:
+    arguments = [a for a in TINY if not a.startswith(("backbone.alpha", "resolution", "trainer.max_epochs"))]
+    swept = ["backbone.alpha=0.25,0.5", "resolution=32,64", "trainer.max_epochs=1"]
+    answer = tool("train", "-m", *arguments, *swept, f"data.root={run.parent}/sample", f"output={tmp_path}/sweep")
+    assert answer.status == 0, answer.message
+    names = sorted(folder.name for folder in (tmp_path / "sweep").iterdir())
+    assert len(names) == 4 and names[0] == "0_backbone.alpha-0.25_resolution-32"
+    assert not any("=" in name or "," in name for name in names)
+    drawn = tool("figures", f"runs={tmp_path}/sweep")
+    assert drawn.status == 0, drawn.message
+    assert {"figure4.png", "figure4.svg", "figure5.png", "figure5.svg"} <= {
+        p.name for p in (tmp_path / "sweep").iterdir()
+    }

@@ -1,0 +1,23 @@
+"""Draw the paper's Figures 4 and 5 of your own classification runs: accuracy over mult-adds, and over parameters.
+
+python tools/figures.py runs=runs/classification/2026-01-31_12-00-00      a sweep's folder, or one run's
+python tools/figures.py runs=runs output=figures paper=false              without the paper's own points
+
+Costs are counted on each run's network. Prints a table of the runs.
+"""
+
+from tasks.shared.cli import run_tool
+from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
+
+
+def figures(arguments: list[str]) -> None:
+    values = quote_paths(arguments)
+    check_keys(parse_overrides(values), compose_config("figures", []))
+    keys = plain(compose_config("figures", values))
+    from tasks.shared.figures import draw_figures
+
+    draw_figures(**keys)
+
+
+if __name__ == "__main__":
+    run_tool("figures", __doc__, figures)
