@@ -120,7 +120,7 @@ def imagenet(
 def classification_sample(
     root: str,
     *,
-    train: int = 160,
+    train: int = 240,
     val: int = 40,
     draw_seed: int = 0,
     splits: Sequence[str] = ("train", "val"),

@@ -1,8 +1,8 @@
 """A drawn sample data set for image classification in ImageNet's own layout: training without a download.
 
-Each picture shows one large thing of ten classes somewhere on clutter. Six classes are patterns, on a plate whose outline
-tells nothing; four are shapes, half of them on such a plate. Colours, light, size, place and turn are random in all of
-them, and small pieces of other classes lie about: neither the colours nor a blurred view give the class away.
+Each picture shows one large thing of ten classes, on clutter. Seven classes are patterns on a plate whose outline tells
+nothing; three are shapes, most of them on such a plate. Colours, light, size, place and turn are random in all of them,
+and small pieces of other classes lie about, so that neither colours nor a blurred view give the class away.
 The same parameters give the same bytes in the same environment.
 """
 
@@ -15,131 +15,138 @@ from PIL import Image
 from tqdm import tqdm
 
 from tasks.shared.drawing import any_colour, background, photograph
+from tasks.shared.errors import UserError
 from tasks.shared.sample_folder import keep_sample
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn classification sample"
 SPLITS = ("train", "val")
 
-MIDDLE_SIDE = (116, 166)  # pixels: geometric mean of a picture's sides
-PROPORTION = 0.19  # at most, either way: logarithm of a side over their mean, so 96 to 200 pixels
-SIZE = (0.4, 0.9)  # of a thing's longer axis, as a share of the picture's short side
-PIECE_SIZE = (0.1, 0.18)  # of the pieces of other classes
-OFF_CENTRE = 0.4  # at most, share of the short side: the usual central crop keeps half a thing or more
-SATURATION = (0.0, 0.9)  # of all colours, the background's too
-CONTRAST = 70  # least difference of brightness between the two tones of a thing, 0..255
-MARGIN = 1.15  # of the patch that a thing is drawn on, over the thing: room for its shadow
-QUALITY = (60, 95)  # of the JPEG files
+MIDDLE_SIDE = (116.0, 166.0)  # pixels: geometric mean of a picture's two sides
+PROPORTION = 0.19  # at most, either way: logarithm of a side over that mean, so that sides are 96 to 200 pixels
+SIZE = (0.55, 0.92)  # of a thing's longer axis, as a share of the picture's short side
+NARROW = (0.75, 1.0)  # the other axis over the longer one
+TURN = 0.7  # radians, at most, either way; things of any turn take a network three times the steps to learn
+OFF_CENTRE = 0.3  # at most, as a share of the short side: the usual central crop keeps most of a thing
+PIECE_SIZE = (0.1, 0.18)  # of the small pieces of other classes, 1 to 4 of them
+PLATE_SHARE = 0.9  # of the shapes; the rest lie on the clutter directly
+SATURATION = (0.2, 0.95)
+CLUTTER_SATURATION = (0.0, 0.5)
+CONTRAST = 105  # least difference in brightness between the two tones of a thing, 0..255
+MARGIN = 1.15  # side of the patch that a thing is drawn on, over its size: room for its shadow
+QUALITY = (60, 95)  # of the JPEG files, both ends included
 
-Field = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
+Array = np.ndarray
+Field = tuple[float, float, Callable[[Array, Array, float], Array]]
 
 
-def _star(x: np.ndarray, y: np.ndarray, notch: float) -> np.ndarray:
+def _zigzag(x: Array, y: Array, pitch: float) -> Array:
+    return np.sin(pitch * x + 5 * np.abs(1.3 * y % 1 - 0.5)) / pitch / 1.5
+
+
+def _spiral(x: Array, y: Array, arms: float) -> Array:
+    radius = np.hypot(x, y)
+    return np.sin(round(arms) * np.arctan2(y, x) + 4 * np.log(radius + 0.05)) * radius / 6
+
+
+def _star(x: Array, y: Array, notch: float) -> Array:
     """Five points; `notch` is the radius between them."""
     sector = 2 * np.pi / 5
-    angle = np.abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)  # from the nearest point's axis
+    angle = np.abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)  # from the axis of the nearest point
     along, across = np.hypot(x, y) * (np.cos(angle), np.sin(angle))
     notch_x, notch_y = notch * math.cos(sector / 2), notch * math.sin(sector / 2)
     return ((1 - along) * notch_y - across * (1 - notch_x)) / math.hypot(notch_y, 1 - notch_x)
 
 
-def _gear(x: np.ndarray, y: np.ndarray, teeth: float) -> np.ndarray:
+def _gear(x: Array, y: Array, teeth: float) -> Array:
     radius, tooth = np.hypot(x, y), np.sin(round(teeth) * np.arctan2(y, x))
     return np.minimum(0.86 + 0.12 * (2.5 * tooth).clip(-1, 1) - radius, radius - 0.36)
 
 
-def _crescent(x: np.ndarray, y: np.ndarray, offset: float) -> np.ndarray:
+def _crescent(x: Array, y: Array, offset: float) -> Array:
     return np.minimum(1 - np.hypot(x, y), np.hypot(x - offset, y) - 0.8)
 
 
-def _cross(x: np.ndarray, y: np.ndarray, arm: float) -> np.ndarray:
-    longer, shorter = np.maximum(np.abs(x), np.abs(y)), np.minimum(np.abs(x), np.abs(y))
-    return np.minimum(arm - shorter, 0.95 - longer)
-
-
-def _spiral(x: np.ndarray, y: np.ndarray, arms: float) -> np.ndarray:
-    radius = np.hypot(x, y)
-    return np.sin(round(arms) * np.arctan2(y, x) + 4 * np.log(radius + 0.05)) * radius / 6
-
-
-# A class: the least and largest k, and a function of the thing's own axes, in which it spans -1 to 1. The function gives
-# the distance to the nearest border, positive in the first of two tones (patterns) or inside (shapes, plates).
-PATTERNS: dict[str, tuple[float, float, Field]] = {
+# Fields: the range of k, and a function of x, y (of a thing's own axes, in which it spans -1 to 1) and k. It gives the
+# distance to the nearest border, about, positive in the first of two tones (patterns) or inside (shapes, plates).
+PATTERNS: dict[str, Field] = {
     "checker": (6, 10, lambda x, y, k: np.sin(k * x) * np.sin(k * y) / k),
     "dots": (9, 14, lambda x, y, k: (np.cos(k * x) + np.cos(k * y) - 0.7) / k),
     "lattice": (5, 8, lambda x, y, k: (np.minimum(np.abs(np.sin(k * x)), np.abs(np.sin(k * y))) - 0.4) / k),
     "rings": (11, 17, lambda x, y, k: np.sin(k * np.hypot(x, y)) / k),
     "spiral": (2.5, 4.5, _spiral),
     "stripes": (8, 16, lambda x, y, k: np.sin(k * x) / k),
+    "zigzag": (9, 14, _zigzag),
 }
-SHAPES: dict[str, tuple[float, float, Field]] = {
+SHAPES: dict[str, Field] = {
     "crescent": (0.35, 0.6, _crescent),
-    "cross": (0.2, 0.36, _cross),
     "gear": (6.5, 11.5, _gear),
-    "star": (0.36, 0.55, _star),
+    "star": (0.38, 0.5, _star),
 }
-PLATES: tuple[tuple[float, float, Field], ...] = (
-    (2, 8, lambda x, y, k: 0.9 - (np.abs(x) ** k + np.abs(y) ** k) ** (1 / k)),  # disc to square
-    (1.5, 5.5, lambda x, y, k: 0.88 + 0.1 * np.sin(round(k) * np.arctan2(y, x)) - np.hypot(x, y)),
+PLATES: tuple[Field, ...] = (
+    (2, 8, lambda x, y, k: 0.9 - (np.abs(x) ** k + np.abs(y) ** k) ** (1 / k)),  # from a disc to a square
+    (1.5, 4.5, lambda x, y, k: 0.88 + 0.1 * np.sin(round(k) * np.arctan2(y, x)) - np.hypot(x, y)),  # lobes
 )
 CLASSES = tuple(sorted(PATTERNS | SHAPES))
 
 
-def _evaluate(rng: np.random.Generator, x: np.ndarray, y: np.ndarray, low: float, high: float, field: Field) -> np.ndarray:
-    return field(x, y, rng.uniform(low, high))
+def _evaluate(rng: np.random.Generator, field: Field, x: Array, y: Array) -> Array:
+    low, high, function = field
+    return function(x, y, rng.uniform(low, high))
 
 
-def _two_tones(rng: np.random.Generator) -> np.ndarray:
-    """Two colours [2, 3], 0..255, one clearly brighter than the other."""
+def _two_tones(rng: np.random.Generator) -> Array:
+    """Two colours [2, 3] in 0..255, one clearly brighter than the other."""
     while True:
         tones = np.array([any_colour(rng, SATURATION) for _ in range(2)], np.float32)
         if abs((tones[0] - tones[1]) @ (0.3, 0.59, 0.11)) > CONTRAST:
             return tones
 
 
-def _draw_thing(rng: np.random.Generator, picture: Image.Image, name: str, centre: np.ndarray, radius: float) -> None:
-    """Draw a thing of class `name` over `picture`, its longer axis twice `radius`, around `centre` (x, y), in pixels."""
-    corner = np.floor(centre - radius * MARGIN)
-    side = math.ceil(radius * 2 * MARGIN) + 1
-    pixels = np.arange(side, dtype=np.float32) + 0.5
-    across, down = pixels - np.float32(centre[0] - corner[0]), (pixels - np.float32(centre[1] - corner[1]))[:, None]
-    turn, narrow = rng.uniform(0, 2 * np.pi), radius * rng.uniform(0.75, 1)
-    x = (across * math.cos(turn) + down * math.sin(turn)) / np.float32(radius)
-    y = (down * math.cos(turn) - across * math.sin(turn)) / np.float32(narrow)
+def _draw_thing(rng: np.random.Generator, picture: Image.Image, name: str, centre: Array, radius: float) -> None:
+    """Draw a thing of class `name` over `picture`, around `centre` (x, y), its longer axis twice `radius`; pixels."""
+    left, top = (math.floor(middle - radius * MARGIN) for middle in centre)
+    pixels = np.arange(math.ceil(2 * radius * MARGIN) + 1, dtype=np.float32) + 0.5
+    across, down = pixels + (left - float(centre[0])), pixels[:, None] + (top - float(centre[1]))
+    turn, narrow = rng.uniform(-TURN, TURN), rng.uniform(*NARROW)
+    x = (across * math.cos(turn) + down * math.sin(turn)) / radius
+    y = (down * math.cos(turn) - across * math.sin(turn)) / (radius * narrow)
 
-    body = _evaluate(rng, x, y, *PLATES[rng.integers(len(PLATES))])
-    tone = _evaluate(rng, x / np.float32(0.8), y / np.float32(0.8), *SHAPES[name]) if name in SHAPES else _evaluate(rng, x, y, *PATTERNS[name])
-    if name in SHAPES and rng.random() < 0.5:
-        body = _evaluate(rng, x, y, *SHAPES[name])
+    body = _evaluate(rng, PLATES[rng.integers(len(PLATES))], x, y)
+    if name in PATTERNS:
+        tone = _evaluate(rng, PATTERNS[name], x, y)
+    elif rng.random() < PLATE_SHARE:
+        tone = _evaluate(rng, SHAPES[name], x / 0.84, y / 0.84)
+    else:  # without a plate: the shape from edge to edge, one tone fading into the other
+        body = _evaluate(rng, SHAPES[name], x, y)
         angle = rng.uniform(0, 2 * np.pi)
         tone = (x * math.cos(angle) + y * math.sin(angle) + rng.uniform(-0.5, 0.5)) / rng.uniform(4, 40)
+
     first, second = _two_tones(rng)
-    share = (0.5 + tone * radius).clip(0, 1)[..., None]  # about a pixel from tone to tone
-    slope = rng.uniform(-0.25, 0.25, 2)
-    colours = (second + (first - second) * share) * (1 + slope[0] * x + slope[1] * y)[..., None]
-    patch = Image.fromarray(colours.clip(0, 255).astype(np.uint8))
-    shadow = (0.6 + body * 6).clip(0, 0.6)
-    mask = (0.5 + body * radius).clip(0, 1)
-    place = tuple(corner.astype(int).tolist())
-    for layer, opacity in ((Image.new("RGB", patch.size, (0,0,0) if rng.random() < 0.5 else (255,255,255)), shadow), (patch, mask)):
-        picture.paste(layer, place, Image.fromarray((opacity * 255).astype(np.uint8)))
+    mix = (0.5 + tone * radius).clip(0, 1)[..., None]  # about one pixel from tone to tone
+    slope = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # light falls from one side
+    colours = (second + (first - second) * mix) * (1 + slope[0] * x + slope[1] * y)[..., None]
+    halo = 255 * int(rng.integers(2))  # dark or light, so that a thing stands out from clutter of its colours
+    glow, silhouette = (0.6 + 6 * body).clip(0, 0.6), (0.5 + radius * body).clip(0, 1)
+    for layer, opacity in ((np.full_like(colours, halo), glow), (colours, silhouette)):
+        patch, mask = (Image.fromarray(values.clip(0, 255).astype(np.uint8)) for values in (layer, 255 * opacity))
+        picture.paste(patch, (left, top), mask)
 
 
-def _draw_picture(seed: int, split: int, label: int, index: int) -> Image.Image:
-    """Picture `index` of a class and split, the same however many pictures are drawn."""
+def _draw_picture(seed: int, split: int, label: int, index: int) -> tuple[Image.Image, int]:
+    """Picture `index` of a class and split, the same however many are drawn, and the quality to save it with."""
     rng = np.random.default_rng((seed, split, label, index))
-    proportion = math.exp(rng.uniform(-PROPORTION, PROPORTION))
-    middle = rng.uniform(*MIDDLE_SIDE)
-    sides = np.rint((middle * proportion, middle / proportion))
-    picture = background(rng, int(sides[0]), int(sides[1]), SATURATION)
-    short = min(sides)
-    for _ in range(rng.integers(2, 6)):
+    middle, proportion = rng.uniform(*MIDDLE_SIDE), math.exp(rng.uniform(-PROPORTION, PROPORTION))
+    width, height = round(middle * proportion), round(middle / proportion)
+    sides, short = np.array([width, height]), min(width, height)
+    picture = background(rng, width, height, CLUTTER_SATURATION)
+    for _ in range(rng.integers(1, 5)):
         other = CLASSES[(label + rng.integers(1, len(CLASSES))) % len(CLASSES)]
         _draw_thing(rng, picture, other, rng.uniform(0, 1, 2) * sides, short * rng.uniform(*PIECE_SIZE) / 2)
     radius = short * rng.uniform(*SIZE) / 2
     room = np.minimum(sides / 2 - radius, OFF_CENTRE * short)
     _draw_thing(rng, picture, CLASSES[label], sides / 2 + rng.uniform(-1, 1, 2) * room, radius)
-    return photograph(rng, picture)
+    return photograph(rng, picture), int(rng.integers(*QUALITY, endpoint=True))
 
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
@@ -150,13 +157,28 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 folder = root / split_name / name
                 folder.mkdir(parents=True)
                 for index in range(count):
-                    picture = _draw_picture(seed, split, label, index)
-                    quality = int(np.random.default_rng((seed, split, label, index, 1)).integers(*QUALITY))
+                    picture, quality = _draw_picture(seed, split, label, index)
                     picture.save(folder / f"{name}_{index + 1:05d}.jpg", quality=quality)
                     bar.update()
 
 
-def draw_classification_sample(root: Path, train: int = 160, val: int = 40, seed: int = 0) -> None:
+def draw_classification_sample(root: Path, train: int = 240, val: int = 40, seed: int = 0) -> None:
+    """Draw the sample into `root`: train/<class>/*.jpg and val/<class>/*.jpg as in ImageNet.
+
+    Returns at once where `root` already holds the complete set of the same parameters, and replaces an incomplete or
+    different one. The set appears in `root` only when it is whole.
+
+    Args:
+        root: Folder of the set; its parents are created.
+        train, val: Number of pictures of each class in either split.
+        seed: Non-negative; another seed gives other pictures.
+
+    Raises:
+        UserError: A number is out of range, or `root` holds something that is not part of a drawn sample; nothing is
+            deleted.
+    """
+    if train < 1 or val < 1 or seed < 0:
+        raise UserError(f"data.train={train}, data.val={val}, data.draw_seed={seed}; expected at least 1, 1 and 0")
     counts = dict(zip(SPLITS, (train, val), strict=True))
     wanted = {"format": FORMAT, "version": VERSION, **counts, "seed": seed}
     files = {f"{split}/{name}/{name}_*.jpg": count for split, count in counts.items() for name in CLASSES}

@@ -1,7 +1,7 @@
 """What the drawn sample data sets have in common: colours, noise, cluttered backgrounds, a camera's faults.
 
-Every function takes its randomness from `rng` alone, so that the same seed gives the same picture. A change here changes
-the pictures of every sample: raise their versions.
+Every function takes its randomness from `rng` alone, so that the same seed gives the same picture. A change here
+changes the pictures of every sample: raise their versions.
 """
 
 import colorsys

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image, read_file
@@ -14,6 +15,8 @@ from tasks.shared.errors import UserError
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 ON_CORRUPT = ("error", "skip")
+RESIZES = ("square", "keep_aspect")
+GREY = 127  # beside a picture that is not square: what most backbones take as their mean
 log = logging.getLogger(__name__)
 _FAST = (b"\xff\xd8\xff", b"\x89PNG")  # what torchvision decodes itself; PIL reads the rest
 
@@ -93,6 +96,37 @@ def to_pil(image: Tensor) -> Image.Image:
 def square(image: Tensor, resolution: int) -> Tensor:
     """Squash (3, H, W) uint8 to (3, resolution, resolution), bilinear with antialiasing."""
     return v2.functional.resize(image, [resolution, resolution], antialias=True)
+
+
+def check_resize(resize: str, key: str) -> None:
+    if resize not in RESIZES:
+        raise ValueError(f"{key}={resize!r}; expected one of {', '.join(RESIZES)}")
+
+
+def fitted_size(height: int, width: int, resolution: int, resize: str) -> tuple[int, int]:
+    """Height and width that a picture gets in its square of `resolution` pixels, in whose upper left corner it lies.
+
+    resize: "square" squashes it to the whole square; "keep_aspect" scales it until its longer side fits.
+    """
+    if resize == "square":
+        return resolution, resolution
+    scale = resolution / max(height, width)
+    return max(round(height * scale), 1), max(round(width * scale), 1)
+
+
+def fit_scale(height: int, width: int, resolution: int, resize: str) -> Tensor:
+    """(4,): boxes xyxy in pixels of a picture of height x width, times this, are in pixels of its square."""
+    fitted_height, fitted_width = fitted_size(height, width, resolution, resize)
+    return torch.tensor([fitted_width / width, fitted_height / height]).repeat(2)
+
+
+def fit(image: Tensor, resolution: int, resize: str) -> Tensor:
+    """A picture (3, H, W) uint8 in its square (3, resolution, resolution), see `fitted_size`; the rest is grey."""
+    if resize == "square":
+        return square(image, resolution)
+    height, width = fitted_size(image.shape[-2], image.shape[-1], resolution, resize)
+    image = v2.functional.resize(image, [height, width], antialias=True)
+    return F.pad(image, (0, resolution - width, 0, resolution - height), value=GREY)
 
 
 def collate_images(images: list[Tensor]) -> Tensor:

@@ -9,7 +9,7 @@ from backbone import Backbone, Published
 from tasks.shared.contract import Normalize, Targets, Task
 from tasks.shared.detection.boxes import clip, decode
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
-from tasks.shared.detection.evaluate import CocoEvaluator
+from tasks.shared.detection.evaluate import CocoEvaluator, check_resize_agrees
 from tasks.shared.detection.postprocess import Detections, postprocess
 from tasks.shared.images import square
 from tasks.ssd.anchors import anchor_shapes, make_anchors
@@ -115,6 +115,7 @@ class SSD(Task):
         return results
 
     def evaluator(self, data: Any, info: dict[str, Any]) -> CocoEvaluator:
+        check_resize_agrees(data, "square")
         return CocoEvaluator(data.val_annotations, info["category_ids"], info["class_names"], self.backend)
 
     def draw(

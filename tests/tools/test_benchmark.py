@@ -92,11 +92,8 @@ def test_a_child_that_dies_is_an_error():
 
 def fake_suite(rounds: int) -> Suite:
     times = Comparison(1.0, 2.0, 2.0, 1.5, float(rounds))
-    return Suite(
-        "a against b",
-        [Result("first", {}, times, {"same": True}), Result("last", {}, times, {"same": False})],
-        "and c is left out",
-    )
+    results = [Result("first", {}, times, {"same": True}), Result("last", {}, times, {"same": False})]
+    return Suite("a against b", results, "and c is left out")
 
 
 def test_all_runs_every_suite_and_names_the_cases_that_differ(monkeypatch, capsys):
@@ -105,6 +102,7 @@ def test_all_runs_every_suite_and_names_the_cases_that_differ(monkeypatch, capsy
     assert run_suites("all", 4, torch.get_num_threads(), None) == ["one, last: same", "two, last: same"]
     printed = capsys.readouterr().out
     assert "one: a against b" in printed
+    assert " ratio [min..max] " in printed
     assert "two: a against b" in printed
     assert printed.count("2.00 [1.50..4.00]") == 4
     assert printed.count(" NO ") == 2

@@ -1,7 +1,7 @@
 """Augmentation for detectors: SSD's random crop and a horizontal flip.
 
-Written here rather than taken from torchvision because of speed: v2.RandomIoUCrop tries its crops one by one and takes
-15 ms a picture on a CPU core, six times what decoding takes; all tries at once take well under one.
+Written here rather than taken from torchvision because of speed: v2.RandomIoUCrop tries its crops one by one, and takes
+longer than decoding the picture; here all tries are made at once.
 """
 
 import numpy as np

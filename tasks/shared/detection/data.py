@@ -20,17 +20,17 @@ from tasks.shared.detection.annotations import (
 from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError
-from tasks.shared.images import OnCorrupt, read_image, square
+from tasks.shared.images import OnCorrupt, check_resize, fit, fit_scale, read_image
 from tasks.shared.loading import make_loader
 
 log = logging.getLogger(__name__)
 
 
 class CocoDataset(Dataset):
-    """Pictures squashed to a square, with their boxes.
+    """Pictures in squares, squashed or with their aspect (`resize`), with their boxes.
 
     Asked for (epoch, index); gives the image (3, R, R) uint8 and a target dict: `boxes` (N, 4) float xyxy in pixels
-    of the squashed picture, `labels` (N,) int64, `image_id`, `size` (original height, width), `file`.
+    of the square, `labels` (N,) int64, `image_id`, `size` (original height, width), `file`.
     None for a corrupt picture that `on_corrupt` leaves out.
     """
 
@@ -41,12 +41,13 @@ class CocoDataset(Dataset):
         resolution: int,
         on_corrupt: OnCorrupt,
         *,
+        resize: str = "square",
         augment: bool = False,
         crop_share: float = 1.0,
         seed: int = 0,
     ):
         self.images, self.annotations, self.resolution, self.on_corrupt = images, annotations, resolution, on_corrupt
-        self.augment, self.crop_share, self.seed = augment, crop_share, seed
+        self.resize, self.augment, self.crop_share, self.seed = resize, augment, crop_share, seed
 
     def __len__(self) -> int:
         return len(self.annotations)
@@ -69,15 +70,14 @@ class CocoDataset(Dataset):
         if self.augment:
             rng = np.random.default_rng((self.seed, epoch, index))
             image, boxes, labels = flip_and_crop(image, boxes, labels, rng, self.crop_share)
-        scale = self.resolution / torch.tensor([image.shape[-1], image.shape[-2]]).repeat(2)
         target = {
-            "boxes": boxes * scale,
+            "boxes": boxes * fit_scale(image.shape[-2], image.shape[-1], self.resolution, self.resize),
             "labels": labels,
             "image_id": int(table.image_ids[index]),
             "size": (height, width),
             "file": str(path),
         }
-        return square(image, self.resolution), target
+        return fit(image, self.resolution, self.resize), target
 
 
 class CocoData:
@@ -86,7 +86,8 @@ class CocoData:
     Args:
         train, val: {"images": folder, "annotations": file}. Only `splits` are opened; the other may be None.
         tables: annotations of a split that were read already.
-        resolution: side in pixels that the network is given.
+        resolution: side in pixels of the square that the network is given; resize: how pictures become squares,
+            "square" (squashed) or "keep_aspect", as the task's `prepare` does it.
         batch_size, val_batch_size: pictures a step.
         augment: flip and SSD crop in training; crop_share: of the pictures that are cropped.
         evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
@@ -105,6 +106,7 @@ class CocoData:
         val: dict[str, str] | None,
         *,
         resolution: int,
+        resize: str = "square",
         batch_size: int = 24,
         val_batch_size: int = 16,
         augment: bool = True,
@@ -116,6 +118,7 @@ class CocoData:
         tables: dict[str, CocoAnnotations] | None = None,
     ):
         self.on_corrupt = OnCorrupt(on_corrupt)
+        check_resize(resize, "data.resize")
         if evaluate_on not in ("train", "val"):
             raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
         if not 0 <= crop_share <= 1:
@@ -123,7 +126,8 @@ class CocoData:
         if batch_size < 1 or val_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         places = {"train": train or {}, "val": (train if evaluate_on == "train" else val) or {}}
-        self.resolution, self.batch_size, self.val_batch_size = resolution, batch_size, val_batch_size
+        self.resolution, self.resize = resolution, resize
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.augment, self.crop_share, self.workers = augment, crop_share, workers
         self.images = {split: Path(places[split]["images"]) for split in splits}
         self.tables: dict[str, CocoAnnotations] = {}
@@ -148,6 +152,7 @@ class CocoData:
             self.tables["train"],
             self.resolution,
             self.on_corrupt,
+            resize=self.resize,
             augment=self.augment,
             crop_share=self.crop_share,
             seed=seed,
@@ -155,7 +160,8 @@ class CocoData:
         return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
 
     def val_loader(self, shard: bool = False) -> DataLoader:
-        dataset = CocoDataset(self.images["val"], self.tables["val"], self.resolution, self.on_corrupt)
+        place, table = self.images["val"], self.tables["val"]
+        dataset = CocoDataset(place, table, self.resolution, self.on_corrupt, resize=self.resize)
         return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
 
     def picture(self, target: dict[str, Any]) -> torch.Tensor:

@@ -4,10 +4,10 @@ import colorsys
 from collections.abc import Sequence
 from typing import Any
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.shared.detection.postprocess import Detections
+from tasks.shared.images import fit_scale
 
 GOLDEN = 0.61803  # steps of the golden ratio around the hue circle keep neighbouring classes apart
 
@@ -52,11 +52,14 @@ def draw_detections(
     return image
 
 
-def scale_target(target: dict[str, Any] | None, size: tuple[int, int], resolution: int) -> dict[str, Any] | None:
+def scale_target(
+    target: dict[str, Any] | None, size: tuple[int, int], resolution: int, resize: str = "square"
+) -> dict[str, Any] | None:
     """A loader's target, its boxes in pixels of the square of `resolution`, for a picture of `size` (width, height)."""
     if target is None:
         return None
-    return target | {"boxes": target["boxes"].cpu() * torch.tensor(size).repeat(2) / resolution}
+    width, height = size
+    return target | {"boxes": target["boxes"].cpu() / fit_scale(height, width, resolution, resize)}
 
 
 def describe_detections(found: Detections, info: dict[str, Any], min_score: float) -> list[dict[str, Any]]:

@@ -19,6 +19,14 @@ METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "A
 BACKENDS = ("faster", "pycocotools")
 
 
+def check_resize_agrees(data: Any, resize: str) -> None:
+    """Refuse data whose boxes lie in another square than the network's pictures are prepared in."""
+    if (theirs := getattr(data, "resize", resize)) != resize:
+        raise UserError(
+            f"data.resize={theirs}, but this network takes its pictures with resize={resize}; expected one for both"
+        )
+
+
 class CocoEvaluator:
     """Collects detections and scores them against a COCO instances file, as `tasks.shared.contract.Evaluator`.
 

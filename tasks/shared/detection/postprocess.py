@@ -1,5 +1,6 @@
 """From a score for every class of every box to the few detections that stay."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 FIRST_PAIRS = 4  # pairs looked at first, as a multiple of the detections wanted
+BLOCK = 512  # boxes that are suppressed at a time
 
 
 class Detections(NamedTuple):
@@ -21,7 +23,7 @@ class Detections(NamedTuple):
 
 
 def postprocess(
-    boxes: Tensor,
+    boxes: Tensor | Callable[[Tensor, Tensor], Tensor],
     scores: Tensor,
     *,
     score_threshold: float = 1e-8,
@@ -32,11 +34,14 @@ def postprocess(
     """Non-maximum suppression within each class, then the best over all classes.
 
     Args:
-        boxes: (A, 4) xyxy, shared by the classes, or (A, C, 4), one for each class.
+        boxes: (A, 4) xyxy, shared by the classes, or (A, C, 4), one for each class; or a function that gives those of
+            pairs, (N, 4) from their places and labels (N,), so that only boxes that may stay are computed.
         scores: (A, C) without background.
         score_threshold: pairs of box and class at or below it are dropped.
         iou_threshold: of two boxes of one class that overlap more than this, the better stays.
         per_class, total: at most so many detections a class and in all.
+
+    Boxes without area, such as those that lay beyond the border, are no detections.
 
     Exact, and as fast as the answer is small: greedy NMS decides about a pair from better pairs alone, so the
     best P pairs are suppressed first, and if as many survive as are wanted, they are the answer; else 4 P.
@@ -45,13 +50,22 @@ def postprocess(
     wanted = FIRST_PAIRS * total
     while True:
         best, anchors, labels = _best_pairs(scores, peaks, wanted, score_threshold)
-        kept_boxes = boxes[anchors] if boxes.dim() == 2 else boxes[anchors, labels]
-        keep = _suppress(kept_boxes, best, labels, iou_threshold)
-        if per_class < total:  # else a class's surplus lies beyond `total` anyway
+        last = len(best) < wanted
+        if isinstance(boxes, Tensor):
+            found = boxes[anchors] if boxes.dim() == 2 else boxes[anchors, labels]
+        else:
+            found = boxes(anchors, labels)
+        solid = (found[:, 2:] > found[:, :2]).all(1)
+        if not solid.all():
+            found, best, labels = found[solid], best[solid], labels[solid]
+        # A class's surplus counts only where it would fill places of other classes: else it lies beyond `total` anyway.
+        capped = per_class < total
+        keep = _suppress(found, labels, iou_threshold, None if capped else total)
+        if capped:
             keep = keep[_rank_in_class(labels[keep]) < per_class]
-        if len(keep) >= total or len(best) < wanted:
+        if len(keep) >= total or last:
             keep = keep[:total]
-            return Detections(kept_boxes[keep], best[keep], labels[keep])
+            return Detections(found[keep], best[keep], labels[keep])
         wanted *= 4
 
 
@@ -72,16 +86,27 @@ def _best_pairs(scores: Tensor, peaks: Tensor, wanted: int, score_threshold: flo
     return best, anchors[rows[order]], labels[order]
 
 
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, iou_threshold: float) -> Tensor:
-    """Indices that survive, best first. boxes, scores, labels: sorted by score."""
+def _suppress(boxes: Tensor, labels: Tensor, iou_threshold: float, count: int | None) -> Tensor:
+    """Indices that survive, best first; the first `count` of them, or all. boxes, labels: sorted by score."""
     if not len(boxes):
         return labels
     # One NMS for all classes: each class has a plane of its own, too far from the others to overlap. In float64,
     # where the shift costs no precision.
     exact = boxes.double()
     low, high = exact.aminmax()
-    plane = labels * (high - low + 1)
-    return nms(exact + plane[:, None], scores.double(), iou_threshold)
+    exact = exact + (labels * (high - low + 1))[:, None]
+    rank = torch.arange(len(boxes), 0, -1, dtype=exact.dtype, device=boxes.device)
+    if count is None:
+        return nms(exact, rank, iou_threshold)
+    # What survives of better boxes decides about the next ones; when there are enough, the rest need not be looked at.
+    keep = labels[:0]
+    for start in range(0, len(boxes), BLOCK):
+        block = torch.arange(start, min(start + BLOCK, len(boxes)), device=boxes.device)
+        seen = torch.cat([keep, block])
+        keep = seen[nms(exact[seen], rank[seen], iou_threshold)]
+        if len(keep) >= count:
+            break
+    return keep[:count]
 
 
 def _rank_in_class(labels: Tensor) -> Tensor:

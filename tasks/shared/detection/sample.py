@@ -152,7 +152,8 @@ def _draw_object(
 def _draw_picture(seed: int, split: int, index: int) -> tuple[Image.Image, list[dict]]:
     """Picture `index` of a split, the same however many pictures are drawn, with its annotations (no ids yet)."""
     rng = np.random.default_rng((seed, split, index))
-    picture = background(rng, *(int(side) for side in rng.integers(*PICTURE_SIDE, 2, endpoint=True)))
+    width, height = rng.integers(*PICTURE_SIDE, 2, endpoint=True).tolist()
+    picture = background(rng, width, height)
     # Steps of the golden ratio spread evenly over 0..1, so that the shares hold closely in any run of pictures.
     even = (index * 0.6180339887498949 + seed * 0.7548776662466927 % 1 + split * 0.5698402909980532) % 1
     crowded = EMPTY_SHARE <= even < EMPTY_SHARE + CROWDED_SHARE

@@ -20,29 +20,26 @@ from tasks.classification.benchmark import (
 SMALL = {"resolution": 64}
 
 
-@pytest.fixture(params=["bf16-mixed", "32-true"])
-def cases(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the settings that a device has that computes in bf16, and one that does not."""
-    monkeypatch.setattr(benchmark, "pick_precision", lambda device: request.param)
-    return list(SETTINGS) if request.param == "bf16-mixed" else ["fp32", "fp32 channels_last"]
-
-
-def test_train_suite(cases):
+def test_train_suite(monkeypatch):
+    monkeypatch.setattr(benchmark, "pick_precision", lambda device: "bf16-mixed")
     _, results, note = train_suite(rounds=1, batch=4, **SMALL)
-    assert [result.case for result in results] == ["defaults", *cases]
+    assert [result.case for result in results] == ["defaults", *SETTINGS]
     for result in results:
         assert result.facts == {"our_images_per_s": pytest.approx(4000 / result.times.ours_ms, abs=0.5)}
         assert result.checks == {"same_loss": True}
-    assert ("bf16 is left out" in note) == (len(cases) == 2)
+    assert note == ""
 
 
-def test_inference_suite(cases):
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
+def test_inference_suite(precision, monkeypatch):
+    monkeypatch.setattr(benchmark, "pick_precision", lambda device: precision)
+    cases = list(SETTINGS) if precision == "bf16-mixed" else ["fp32", "fp32 channels last"]
     _, results, note = inference_suite(rounds=1, batches=(1, 2), **SMALL)
     assert [result.case for result in results] == [f"batch {batch}, {case}" for batch in (1, 2) for case in cases]
     for result, batch in zip(results, len(cases) * [1] + len(cases) * [2], strict=True):
         assert result.facts == {"our_images_per_s": pytest.approx(1000 * batch / result.times.ours_ms, abs=0.5)}
         assert result.checks == {"same_logits": True}
-    assert ("bf16 is left out" in note) == (len(cases) == 2)
+    assert ("bf16 is left out" in note) == (precision == "32-true")
 
 
 def test_another_network_is_reported(monkeypatch):
@@ -71,12 +68,12 @@ def test_same_logits():
     logits = torch.randn(3, 10, generator=torch.Generator().manual_seed(0))
     near, turned = 1.03 * logits, logits.clone()
     turned[1] = logits[1].roll(1)
-    assert same_logits(logits, logits, EXACT)
-    assert not same_logits(logits, near, EXACT)
-    assert same_logits(logits, near, LOOSE)
-    assert not same_logits(logits, turned, LOOSE)
-    assert not same_logits(logits, torch.full_like(logits, torch.nan), EXACT)
-    assert not same_logits(logits, torch.full_like(logits, torch.nan), LOOSE)
+    assert same_logits(logits, logits, exact=True)
+    assert not same_logits(logits, near, exact=True)
+    assert same_logits(logits, near, exact=False)
+    assert not same_logits(logits, turned, exact=False)
+    for exact in (True, False):
+        assert not same_logits(logits, torch.full_like(logits, torch.nan), exact)
 
 
 def test_same_losses_takes_no_nan():

@@ -61,3 +61,9 @@ def test_pictures_stay_apart_where_the_published_init_loses_them() -> None:
         return float(same - other)
 
     assert told_apart(isometric=True) > told_apart(isometric=False) + 0.2
+
+
+def test_linear_layers_start_near_zero():
+    head = nn.Linear(1000, 50)
+    isometric_init(nn.Sequential(nn.Conv2d(3, 8, 1, bias=False), head))
+    assert abs(head.weight.std().item() - 0.01) < 0.0005

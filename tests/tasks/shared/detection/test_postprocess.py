@@ -81,14 +81,15 @@ def clustered(boxes: int, clusters: int) -> Tensor:
 
 @pytest.fixture
 def suppressed(monkeypatch) -> list[int]:
-    """How many pairs each call of the module's nms was given."""
+    """How many pairs each round of suppression was given."""
     counts: list[int] = []
+    suppress = module._suppress
 
     def counting(boxes: Tensor, *arguments: Any) -> Tensor:
         counts.append(len(boxes))
-        return nms(boxes, *arguments)
+        return suppress(boxes, *arguments)
 
-    monkeypatch.setattr(module, "nms", counting)
+    monkeypatch.setattr(module, "_suppress", counting)
     return counts
 
 
@@ -107,6 +108,53 @@ def test_enlarging_stops_as_soon_as_enough_survive(suppressed):
     found = postprocess(boxes, scores, **OPTIONS)
     assert suppressed == [400, 1600, 6400]  # of 12000; 2, 8 and 32 clusters in 4 classes
     assert as_rows(found) == slow_postprocess(boxes, scores, **OPTIONS)
+
+
+@pytest.mark.parametrize("block", [1, 7, 100])
+def test_the_size_of_a_block_changes_nothing(block, monkeypatch):
+    monkeypatch.setattr(module, "BLOCK", block)
+    for total in (5, 40, 400):
+        boxes, scores, options = random_boxes(300), random_scores(300, 4), OPTIONS | {"per_class": 400, "total": total}
+        assert as_rows(postprocess(boxes, scores, **options)) == slow_postprocess(boxes, scores, **options)
+
+
+def test_suppression_stops_when_enough_survive(monkeypatch):
+    given: list[int] = []
+
+    def counting(boxes: Tensor, *arguments: Any) -> Tensor:
+        given.append(len(boxes))
+        return nms(boxes, *arguments)
+
+    monkeypatch.setattr(module, "BLOCK", 16)
+    monkeypatch.setattr(module, "nms", counting)
+    apart = torch.arange(100.0)[:, None] * 10 + torch.tensor([0.0, 0, 5, 5])
+    found = postprocess(apart, torch.arange(100, 0, -1)[:, None] / 101, **OPTIONS | {"per_class": 20, "total": 20})
+    assert torch.equal(found.boxes, apart[:20])
+    assert given == [16, 16 + 16]  # of the 80 that are looked at first
+
+
+def test_boxes_that_are_computed_on_demand_are_those_of_the_pairs():
+    boxes, scores = random_boxes(400, 6), random_scores(400, 6)
+    asked = []
+
+    def boxes_of(places: Tensor, labels: Tensor) -> Tensor:
+        asked.append(len(places))
+        return boxes[places, labels]
+
+    options = OPTIONS | {"total": 10}
+    assert as_rows(postprocess(boxes_of, scores, **options)) == slow_postprocess(boxes, scores, **options)
+    assert asked == [40]
+
+
+def test_boxes_without_area_take_nobodys_place():
+    boxes, scores = random_boxes(200), random_scores(200, 1)
+    boxes[scores[:, 0].argsort(descending=True)[:150:2], 2] = 0  # most of the best, so that the search is enlarged
+    solid = boxes[:, 2] > boxes[:, 0]
+    options = OPTIONS | {"total": 30}
+    expected = slow_postprocess(boxes[solid], scores[solid], **options)
+    assert len(expected) == 30
+    assert as_rows(postprocess(boxes, scores, **options)) == expected
+    assert not len(postprocess(torch.zeros(5, 4), torch.ones(5, 2)).scores)
 
 
 @pytest.mark.parametrize("by_class", [False, True], ids=["best-pairs-in-few-boxes", "best-pairs-in-one-class"])

@@ -1,6 +1,7 @@
 """The drawn detection sample keeps its promised difficulty: everything is measured on the written files."""
 
 import ast
+import inspect
 import json
 import sys
 from collections import defaultdict
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from tasks.shared import drawing, sample_folder
 from tasks.shared.detection import sample
 from tasks.shared.detection.sample import draw_detection_sample
 
@@ -335,9 +337,15 @@ def test_is_silent_without_a_terminal(tmp_path, capfd):
 
 def test_needs_only_numpy_pillow_and_tqdm():
     modules = set()
-    for node in ast.walk(ast.parse(Path(sample.__file__).read_text())):
-        if isinstance(node, ast.Import):
-            modules |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            modules.add((node.module or "").split(".")[0])
-    assert modules - sys.stdlib_module_names == {"numpy", "PIL", "tqdm"}
+    for source in (sample, drawing, sample_folder):
+        for node in ast.walk(ast.parse(inspect.getsource(source))):
+            if isinstance(node, ast.Import):
+                modules |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                modules.add(node.module or "")
+    assert {name for name in modules if name.startswith("tasks")} == {
+        "tasks.shared.drawing",
+        "tasks.shared.errors",
+        "tasks.shared.sample_folder",
+    }
+    assert {name.split(".")[0] for name in modules} - sys.stdlib_module_names == {"numpy", "PIL", "tqdm", "tasks"}
