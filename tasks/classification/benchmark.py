@@ -179,7 +179,7 @@ def _draw_network(resolution: int) -> Classifier:
     """The network whose weights both sides get."""
     torch.manual_seed(0)
     task = _new_task(resolution, "symmetric")
-    isometric_init(task)  # from the published init a rounded gradient is another one, 27 layers down
+    isometric_init(task.backbone)  # from the published init a rounded gradient is another one, 27 layers down
     # Statistics of pictures: with those of a new network the activations of eval mode fade to nothing, layer by layer.
     with torch.no_grad():
         task.train()(_draw_pictures(4, resolution))
