@@ -90,9 +90,16 @@ def test_a_task_keeps_the_contract(run: tuple[dict[str, Any], Any, Task]) -> Non
 
 def test_a_checkpoint_holds_plain_data(run: tuple[dict[str, Any], Any, Task], tmp_path: Path) -> None:
     config, data, task = run
-    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, data.num_classes, ema_decay=0.9)
+    module = TrainingModule(
+        task, task.evaluator(data, data.info), config, data.info, data.num_classes, data.train_loader(0), ema_decay=0.9
+    )
     content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, tmp_path / "x.ckpt")
     loaded = torch.load(tmp_path / "x.ckpt", weights_only=True)
-    assert loaded["mobilenet_toolkit"] == {"config": config, "info": data.info, "num_classes": data.num_classes}
+    assert loaded["mobilenet_toolkit"] == {
+        "config": config,
+        "info": data.info,
+        "num_classes": data.num_classes,
+        "next_epoch": 0,
+    }

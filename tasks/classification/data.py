@@ -53,7 +53,7 @@ class ClassificationData:
         resolution: int,
         batch_size: int = 64,
         val_batch_size: int = 100,
-        augment: dict[str, Any] | None = None,
+        augment: dict[str, Any] | bool | None = None,
         crop: str = "short_side",
         crop_share: float = 0.875,
         evaluate_on: str = "val",
@@ -69,6 +69,10 @@ class ClassificationData:
         self.batch_size, self.val_batch_size, self.workers = batch_size, val_batch_size, workers
         self.on_corrupt = OnCorrupt(on_corrupt)
         self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
+        if augment is False:  # as data=coco has it
+            augment = None
+        if not isinstance(augment, dict | None):
+            raise UserError(f"data.augment={augment!r}; expected null, or area, aspect, flip and policy")
         settings = dict(augment or {})
         self.policy = settings.pop("policy", None)
         self.train_crop = None if augment is None else TrainCrop(**settings).checked()
@@ -164,8 +168,11 @@ class TorchvisionPictures:
         return f"{self.title}/{index:06d}"
 
     def read(self, index: int) -> Tensor:
-        image, _ = self.dataset[index]
-        return v2.functional.pil_to_tensor(image.convert("RGB"))
+        try:
+            image, _ = self.dataset[index]
+            return v2.functional.pil_to_tensor(image.convert("RGB"))
+        except (OSError, ValueError) as error:
+            raise UserError(f"{self.name(index)}: cannot be read ({error})") from error
 
 
 def torchvision_set(

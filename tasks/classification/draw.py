@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 SHOWN = 3
+MOST_ASPECT = 8
 SMALLEST = 256  # pixels: a picture below it is enlarged, so that the text can be read
 RIGHT, WRONG, NEUTRAL = (80, 200, 90), (240, 90, 80), (120, 170, 250)
 
@@ -16,10 +17,14 @@ def draw_answer(image: Image.Image, answers: Sequence[tuple[str, float]], truth:
     of it are green, others red.
     """
     image = image.convert("RGB")
+    if max(image.size) > MOST_ASPECT * min(image.size):  # only the middle of a very long picture
+        short = MOST_ASPECT * min(image.size)
+        left, top = ((side - min(side, short)) // 2 for side in image.size)
+        image = image.crop((left, top, image.width - left, image.height - top))
     scale = max(1.0, SMALLEST / min(image.size))
     if scale > 1:
         image = image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
-    size = max(14, image.width // 24)
+    size = min(max(14, image.width // 24), 48)
     font = ImageFont.load_default(size=size)
     line, margin = round(1.5 * size), size // 3
     lines = [name for name, _ in answers[:SHOWN]]

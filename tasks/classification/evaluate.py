@@ -107,7 +107,7 @@ class TopKEvaluator:
         figure = Figure(figsize=(side + 0.6, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        names = [self.class_names[label][:18] for label in labels]
+        names = [self.class_names[label][:18].replace("$", r"\$") for label in labels]  # not as formulas
         axes.set_xticks(range(len(labels) + 1), [*names, "(others)"], rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), names)
         axes.set(xlabel="answer", ylabel="truth", title=f"The {len(labels)} classes with the lowest top-1, in %")

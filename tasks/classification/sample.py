@@ -1,8 +1,8 @@
 """A drawn sample data set for image classification in ImageNet's own layout: training without a download.
 
-Each picture shows one large thing of ten classes, on clutter. Seven classes are patterns on a plate whose outline tells
-nothing; three are shapes, most of them on such a plate. Colours, light, size, place and turn are random in all of them,
-and small pieces of other classes lie about, so that neither colours nor a blurred view give the class away.
+Each picture shows one large thing of ten classes on clutter: a plate in two tones, whose pattern or figure is the class
+and whose outline tells nothing. Colours, light, size, place and turn are random in all classes, and small pieces of
+other classes lie about, so that neither colours nor a blurred view give the class away.
 The same parameters give the same bytes in the same environment.
 """
 
@@ -29,7 +29,6 @@ NARROW = (0.75, 1.0)  # the other axis over the longer one
 TURN = 0.7  # radians, at most, either way; things of any turn take a network three times the steps to learn
 OFF_CENTRE = 0.3  # at most, as a share of the short side: the usual central crop keeps most of a thing
 PIECE_SIZE = (0.1, 0.18)  # of the small pieces of other classes, 1 to 4 of them
-PLATE_SHARE = 0.9  # of the shapes; the rest lie on the clutter directly
 SATURATION = (0.2, 0.95)
 CLUTTER_SATURATION = (0.0, 0.5)
 CONTRAST = 105  # least difference in brightness between the two tones of a thing, 0..255
@@ -50,44 +49,42 @@ def _spiral(x: Array, y: Array, arms: float) -> Array:
 
 
 def _star(x: Array, y: Array, notch: float) -> Array:
-    """Five points; `notch` is the radius between them."""
+    """Five points at radius 0.84; `notch` is the radius between them."""
     sector = 2 * np.pi / 5
     angle = np.abs((np.arctan2(y, x) + sector / 2) % sector - sector / 2)  # from the axis of the nearest point
     along, across = np.hypot(x, y) * (np.cos(angle), np.sin(angle))
     notch_x, notch_y = notch * math.cos(sector / 2), notch * math.sin(sector / 2)
-    return ((1 - along) * notch_y - across * (1 - notch_x)) / math.hypot(notch_y, 1 - notch_x)
+    return ((0.84 - along) * notch_y - across * (0.84 - notch_x)) / math.hypot(notch_y, 0.84 - notch_x)
 
 
 def _gear(x: Array, y: Array, teeth: float) -> Array:
     radius, tooth = np.hypot(x, y), np.sin(round(teeth) * np.arctan2(y, x))
-    return np.minimum(0.86 + 0.12 * (2.5 * tooth).clip(-1, 1) - radius, radius - 0.36)
+    return np.minimum(0.72 + 0.1 * (2.5 * tooth).clip(-1, 1) - radius, radius - 0.3)
 
 
 def _crescent(x: Array, y: Array, offset: float) -> Array:
-    return np.minimum(1 - np.hypot(x, y), np.hypot(x - offset, y) - 0.8)
+    return np.minimum(0.84 - np.hypot(x, y), np.hypot(x - offset, y) - 0.67)
 
 
 # Fields: the range of k, and a function of x, y (of a thing's own axes, in which it spans -1 to 1) and k. It gives the
-# distance to the nearest border, about, positive in the first of two tones (patterns) or inside (shapes, plates).
-PATTERNS: dict[str, Field] = {
+# distance to the nearest border, about, positive in the first of two tones, or inside the plate.
+KINDS: dict[str, Field] = {
     "checker": (6, 10, lambda x, y, k: np.sin(k * x) * np.sin(k * y) / k),
+    "crescent": (0.3, 0.5, _crescent),
     "dots": (9, 14, lambda x, y, k: (np.cos(k * x) + np.cos(k * y) - 0.7) / k),
+    "gear": (6.5, 11.5, _gear),
     "lattice": (5, 8, lambda x, y, k: (np.minimum(np.abs(np.sin(k * x)), np.abs(np.sin(k * y))) - 0.4) / k),
     "rings": (11, 17, lambda x, y, k: np.sin(k * np.hypot(x, y)) / k),
     "spiral": (2.5, 4.5, _spiral),
+    "star": (0.32, 0.42, _star),
     "stripes": (8, 16, lambda x, y, k: np.sin(k * x) / k),
     "zigzag": (9, 14, _zigzag),
-}
-SHAPES: dict[str, Field] = {
-    "crescent": (0.35, 0.6, _crescent),
-    "gear": (6.5, 11.5, _gear),
-    "star": (0.38, 0.5, _star),
 }
 PLATES: tuple[Field, ...] = (
     (2, 8, lambda x, y, k: 0.9 - (np.abs(x) ** k + np.abs(y) ** k) ** (1 / k)),  # from a disc to a square
     (1.5, 4.5, lambda x, y, k: 0.88 + 0.1 * np.sin(round(k) * np.arctan2(y, x)) - np.hypot(x, y)),  # lobes
 )
-CLASSES = tuple(sorted(PATTERNS | SHAPES))
+CLASSES = tuple(KINDS)
 
 
 def _evaluate(rng: np.random.Generator, field: Field, x: Array, y: Array) -> Array:
@@ -113,15 +110,7 @@ def _draw_thing(rng: np.random.Generator, picture: Image.Image, name: str, centr
     y = (down * math.cos(turn) - across * math.sin(turn)) / (radius * narrow)
 
     body = _evaluate(rng, PLATES[rng.integers(len(PLATES))], x, y)
-    if name in PATTERNS:
-        tone = _evaluate(rng, PATTERNS[name], x, y)
-    elif rng.random() < PLATE_SHARE:
-        tone = _evaluate(rng, SHAPES[name], x / 0.84, y / 0.84)
-    else:  # without a plate: the shape from edge to edge, one tone fading into the other
-        body = _evaluate(rng, SHAPES[name], x, y)
-        angle = rng.uniform(0, 2 * np.pi)
-        tone = (x * math.cos(angle) + y * math.sin(angle) + rng.uniform(-0.5, 0.5)) / rng.uniform(4, 40)
-
+    tone = _evaluate(rng, KINDS[name], x, y)
     first, second = _two_tones(rng)
     mix = (0.5 + tone * radius).clip(0, 1)[..., None]  # about one pixel from tone to tone
     slope = rng.uniform(-0.25, 0.25), rng.uniform(-0.25, 0.25)  # light falls from one side

@@ -34,6 +34,7 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         score = float(trainer.callback_metrics.get(self.metric, 0.0))
+        module.next_epoch = trainer.current_epoch + 1  # type: ignore[assignment]
         improved = self.validated and score > self.best
         self.validated = False
         if improved:

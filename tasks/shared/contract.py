@@ -70,11 +70,13 @@ class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
     Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
-    picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns from.
+    picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns from. `backbone_class` is
+    what its backbone has to be, where not any that hands out maps will do.
     """
 
     curves: tuple[str, ...]
     data_kind: str
+    backbone_class: type[nn.Module] = nn.Module
     backbone: Backbone
     resolution: int
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from backbone import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, read_weights
-from tasks.shared.build import build_task, target_of
+from tasks.shared.build import build_task, target_of, without_sources
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, write_weights
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
@@ -42,6 +42,10 @@ def convert(config: DictConfig, own: dict[str, Any], output: Path, explicit: set
         published = read_weights(source)
     except ValueError as error:
         raise UserError(str(error)) from error
+    if config.backbone.get("_target_") != "backbone.MobileNetV1":
+        raise UserError(
+            f"backbone={config.backbone.get('_target_')}: published weights are read into backbone=mobilenet"
+        )
     if own["background"] is not None:
         published = replace(published, background=own["background"])
     adopt_published(config, published, explicit)
@@ -137,8 +141,8 @@ def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
     from backbone.sources.timm import to_timm
     from backbone.weights import save_weights
 
-    task = build_task(checkpoint.config, max(checkpoint.num_classes, 2))
-    task.load_state_dict(checkpoint.weights)
+    task = build_task(without_sources(checkpoint.config), max(checkpoint.num_classes, 2))
+    task.load_state_dict(checkpoint.weights, strict=checkpoint.num_classes > 0)  # a backbone alone has no head
     head = {k.removeprefix("head."): t for k, t in checkpoint.weights.items() if k in ("head.weight", "head.bias")}
     if not output.parent.is_dir():
         raise UserError(f"output={output}: its folder does not exist")

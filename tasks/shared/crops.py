@@ -16,7 +16,7 @@ CROPS = ("short_side", "inception")
 class TrainCrop(NamedTuple):
     """How training pictures are cropped and flipped (Szegedy et al. 2015, Sec. 6).
 
-    area: share of the picture's, low and high; (1, 1) with squash is the whole picture. aspect: width / height.
+    area: share of the picture's, low and high. aspect: width / height.
     flip: share of the pictures that are mirrored.
     """
 
@@ -26,11 +26,14 @@ class TrainCrop(NamedTuple):
 
     def checked(self) -> "TrainCrop":
         """Raises UserError for shares and aspects that cannot be."""
-        for key, (low, high), limit in (("area", self.area, 1.0), ("aspect", self.aspect, math.inf)):
+        for key, pair, limit in (("area", self.area, 1.0), ("aspect", self.aspect, math.inf)):
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise UserError(f"data.augment.{key}={pair!r}; expected two numbers, such as [0.5, 1.0]")
+            low, high = pair
             if not 0 < low <= high <= limit:
                 most = f" up to {limit:g}" if limit < math.inf else ""
                 raise UserError(f"data.augment.{key}={[low, high]}; expected two numbers, rising, above 0{most}")
-        if not 0 <= self.flip <= 1:
+        if not isinstance(self.flip, int | float) or not 0 <= self.flip <= 1:
             raise UserError(f"data.augment.flip={self.flip}; expected a share, 0 to 1")
         return self
 
@@ -71,6 +74,9 @@ def center_crop(image: Tensor, resolution: int, crop: str = "short_side", share:
         w, h = max(round(width * share), 1), max(round(height * share), 1)
         size = [resolution, resolution]
         return v2.functional.resized_crop(image, (height - h) // 2, (width - w) // 2, h, w, size, antialias=True)
+    # Of a very long picture only the middle, or resizing would make it many times as large as what is kept.
+    short = min(height, width)
+    image = v2.functional.center_crop(image, [min(height, 8 * short), min(width, 8 * short)])
     image = v2.functional.resize(image, [math.floor(resolution / share)], antialias=True)  # the shorter side
     return v2.functional.center_crop(image, [resolution, resolution])
 

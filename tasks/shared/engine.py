@@ -1,6 +1,7 @@
 """Training a run, from a config to a folder with everything that it leaves behind."""
 
 import logging
+import math
 import shutil
 import sys
 import warnings
@@ -54,12 +55,16 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     check_kind(task, data, config)
     frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])
     evaluator = task.evaluator(data, data.info)
+    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
+    if len(train_loader) == 0:
+        raise UserError("there are no training pictures for a single batch; expected at least one a process")
     module = TrainingModule(
         task,
         evaluator,
         config,
         data.info,
         data.num_classes,
+        train_loader,
         frozen=frozen,
         ema_decay=settings["ema_decay"],
         channels_last=settings["channels_last"],
@@ -67,10 +72,6 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     if settings["compile"]:
         module.task.compile()
     _try_optimizer(task, config["optim"])
-    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
-
-    if len(train_loader) == 0:
-        raise UserError("there are no training pictures for a single batch; expected at least one a process")
     folder = output / "checkpoints"
     trainer = make_trainer(settings, output, Checkpoints(folder, task.curves[0], resumed=resume is not None))
     if is_first_process():
@@ -81,7 +82,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         path = resume.path if resume else None
-        trainer.fit(module, train_loader, val_loader, ckpt_path=path, weights_only=True if resume else None)
+        trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
@@ -167,7 +168,8 @@ def _check(config: dict[str, Any]) -> None:
             raise UserError(f"trainer.{key}={settings[key]!r}; expected a whole number from {low}")
     if not isinstance(config["seed"], int) or config["seed"] < 0:
         raise UserError(f"seed={config['seed']!r}; expected a whole number from 0")
-    if not config["optim"]["schedule"]["decay_epochs"] > 0:
+    decay_epochs = config["optim"]["schedule"]["decay_epochs"]
+    if not isinstance(decay_epochs, int | float) or not decay_epochs > 0:
         raise UserError(f"optim.schedule.decay_epochs={config['optim']['schedule']['decay_epochs']}; expected above 0")
     for key, value, known in (
         ("optim.name", config["optim"]["name"], OPTIMIZERS),
@@ -175,6 +177,24 @@ def _check(config: dict[str, Any]) -> None:
     ):
         if value not in known:
             raise UserError(f"{key}={value!r}; expected one of {', '.join(known)}")
+    checks = (
+        ("optim.weight_decay", config["optim"]["weight_decay"], 0.0, math.inf),
+        ("optim.schedule.warmup_epochs", config["optim"]["schedule"]["warmup_epochs"], 0.0, math.inf),
+        ("optim.schedule.decay", config["optim"]["schedule"]["decay"], 0.0, math.inf),
+        ("optim.schedule.final", config["optim"]["schedule"]["final"], 0.0, math.inf),
+        ("trainer.bn_momentum", settings["bn_momentum"], 0.0, 1.0),
+        ("trainer.ema_decay", settings["ema_decay"], 0.0, 1.0 - 1e-9),
+    )
+    for key, value, least, most in checks:
+        if value is None and key in ("trainer.bn_momentum", "trainer.ema_decay"):
+            continue
+        if not isinstance(value, int | float) or not least <= value <= most:
+            raise UserError(
+                f"{key}={value!r}; expected a number from {least:g}" + (f" to {most:g}" if most <= 1 else "")
+            )
+    for key in ("limit_train_batches", "limit_val_batches"):
+        if not isinstance(settings[key], int | float) or settings[key] <= 0:
+            raise UserError(f"trainer.{key}={settings[key]!r}; expected a share or a number of batches above 0")
     if not isinstance(config["optim"]["lr"], int | float) or not config["optim"]["lr"] > 0:
         raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
     if settings["devices"] == -1 and settings["accelerator"] != "gpu" and not torch.cuda.is_available():

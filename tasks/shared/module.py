@@ -9,6 +9,7 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 
 from tasks.shared.checkpoint import KEY
 from tasks.shared.contract import Batch, Evaluator, Task
@@ -22,7 +23,8 @@ log = logging.getLogger(__name__)
 class TrainingModule(pl.LightningModule):
     """Trains a task; validates its moving average where `ema_decay` is given.
 
-    config, info, num_classes: plain data that its checkpoints carry. frozen: parts of the task that stay in eval mode.
+    loader: of the training data. config, info, num_classes: plain data that its checkpoints carry. frozen: parts of the
+    task that stay in eval mode.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class TrainingModule(pl.LightningModule):
         config: dict[str, Any],
         info: dict[str, Any],
         num_classes: int,
+        loader: DataLoader,
         *,
         frozen: Sequence[nn.Module] = (),
         ema_decay: float | None = None,
@@ -42,9 +45,10 @@ class TrainingModule(pl.LightningModule):
         self.ema = Ema(self.task, ema_decay) if ema_decay is not None else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.evaluator = evaluator
-        self.config = config
+        self.config, self.loader = config, loader
         self.frozen = tuple(frozen)
         self.carried = {"config": config, "info": info, "num_classes": num_classes}
+        self.next_epoch = 0  # that a run goes on with from a checkpoint of now
         self.skipped = 0  # pictures, in this epoch
 
     def configure_optimizers(self) -> Any:
@@ -56,12 +60,21 @@ class TrainingModule(pl.LightningModule):
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def train_dataloader(self) -> DataLoader:
+        # Before loader processes fetch the first batches; Lightning tells the sampler its epoch only after that.
+        sampler = self.loader.batch_sampler.sampler  # type: ignore[union-attr]
+        sampler.set_epoch(self.next_epoch)  # type: ignore[attr-defined]
+        return self.loader
+
     def on_train_epoch_start(self) -> None:
         self.skipped = 0
         for module in self.frozen:
             module.eval()
-        # Whatever draws from the global generator (dropout) depends on the epoch alone, so resuming repeats it.
-        torch.manual_seed(int(np.random.default_rng((self.config["seed"], self.current_epoch)).integers(2**62)))
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Whatever draws from the global generator (dropout) depends on epoch and batch alone, so resuming repeats it.
+        place = (self.config["seed"], self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
         self.skipped += batch.skipped
@@ -116,7 +129,10 @@ class TrainingModule(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in metrics.items()})
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint[KEY] = self.carried
+        checkpoint[KEY] = self.carried | {"next_epoch": self.next_epoch}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.next_epoch = checkpoint[KEY]["next_epoch"]
 
 
 def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch) -> list[Any]:

@@ -9,7 +9,11 @@ def read_classes(path: Path, key: str) -> list[str]:
     """Class ids, one a line, in the order of a network's outputs. key: the config key that names the file."""
     if not path.is_file():
         raise UserError(f"{key}={path}: no such file")
-    ids = [line.strip() for line in path.read_text().splitlines() if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{key}={path}: is no text in UTF-8 ({error}); expected a class id a line") from error
+    ids = [line.strip() for line in lines if line.strip()]
     if len(set(ids)) < len(ids):
         twice = sorted({i for i in ids if ids.count(i) > 1})
         raise UserError(f"{key}={path}: names {len(twice)} classes twice: {', '.join(twice[:5])}")

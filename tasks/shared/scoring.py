@@ -51,7 +51,7 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
             numbered = zip(range(count - len(results), count), results, batch.targets, strict=True)
             for result, target in [(r, t) for number, r, t in numbered if number in shown]:
                 drawn = task.draw(to_pil(data.picture(target)), result, info, target)
-                pictures.append((f"{len(pictures):02d}_{Path(target['file']).stem}", drawn))
+                pictures.append((f"{len(pictures):02d}_{Path(target['file']).stem[:100]}", drawn))
     seconds = time.monotonic() - start
     metrics = evaluator.compute()
     left_out = f"; {skipped} could not be read and are left out" if skipped else ""

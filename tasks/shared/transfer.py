@@ -9,7 +9,7 @@ from torch import nn
 
 from backbone.features import Backbone
 from backbone.unfold import folded_norms
-from tasks.shared.build import check_weights
+from tasks.shared.build import check_weights, without_sources
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
@@ -34,7 +34,7 @@ def adopt_backbone(config: DictConfig, explicit: set[str]) -> None:
     source = source_of(OmegaConf.to_container(config.init))  # type: ignore[arg-type]
     if source is None:
         return
-    theirs, ours = source.config["backbone"], config.backbone
+    theirs, ours = without_sources(source.config)["backbone"], config.backbone
     asked = {key.removeprefix(BODY) for key in explicit if key.startswith(BODY)} - {"taps"}
     if "backbone" in explicit:
         asked.add("_target_")

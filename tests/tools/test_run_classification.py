@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from tests.tools.conftest import TOOLS, Tool
 
@@ -85,3 +87,39 @@ def test_a_sweep_has_figures(run: Path, tool: Tool, tmp_path: Path) -> None:
     assert {"figure4.png", "figure4.svg", "figure5.png", "figure5.svg"} <= {
         p.name for p in (tmp_path / "sweep").iterdir()
     }
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_resumes_bit_equal(workers: int, run: Path, tool: Tool, tmp_path: Path) -> None:
+    """With dropout, and with loader processes that fetch ahead; stopped after its first epoch of three."""
+    once = [a for a in TINY if not a.startswith(("trainer.max_epochs", "data.workers", "data.batch_size"))]
+    rest = ["trainer.max_epochs=3", f"data.workers={workers}", "data.batch_size=4", "task.dropout=0.5"]
+    places = [f"data.root={run.parent}/sample"]
+    assert tool("train", *once, *rest, *places, f"output={tmp_path}/whole").status == 0
+    command = [sys.executable, str(TOOLS / "train.py"), *once, *rest, *places, f"output={tmp_path}/cut"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout
+        for line in process.stdout:
+            if line.startswith("epoch 1/"):
+                process.kill()
+    assert tool("train", f"resume={tmp_path}/cut").status == 0
+    a, b = (torch.load(tmp_path / name / "checkpoints/last.ckpt", weights_only=True) for name in ("whole", "cut"))
+    assert a["epoch"] == b["epoch"] == 2
+    assert all(torch.equal(tensor, b["state_dict"][name]) for name, tensor in a["state_dict"].items())
+
+
+def test_awkward_pictures_and_names(tool: Tool, tmp_path: Path) -> None:
+    """Names that matplotlib would take for formulas, pictures of one row, and a long name."""
+    for split in ("train", "val"):
+        for name in ("$5", "$10 _{$", "é=1, [b]"):
+            folder = tmp_path / "set" / split / name
+            folder.mkdir(parents=True)
+            for number, size in enumerate(((40, 50), (3000, 1), (2, 900))):
+                Image.new("RGB", size, "gray").save(folder / f"{'x' * 200}{number}.png")
+    once = [a for a in TINY if not a.startswith(("data.", "trainer.max_epochs"))]
+    places = ["data=image_folder", f"data.root={tmp_path}/set", "data.batch_size=4", f"output={tmp_path}/run"]
+    answer = tool("train", *once, *places, "trainer.max_epochs=1")
+    assert answer.status == 0, answer.message
+    assert (tmp_path / "run/confusion.png").is_file() and (tmp_path / "run/metrics.json").is_file()
+    seen = tool("predict", f"checkpoint={tmp_path}/run", f"input={tmp_path}/set/val", f"output={tmp_path}/seen")
+    assert seen.status == 0, seen.message

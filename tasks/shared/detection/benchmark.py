@@ -104,10 +104,10 @@ def make_grid() -> Tensor:
     return torch.cat(anchors)
 
 
-def same_detections(ours: Detections, theirs: Detections) -> bool:
+def same_detections(ours: Detections, theirs: Detections, total: int = TOTAL) -> bool:
     """Whether each detection has its like on the other side, and the scores are the same in order.
 
-    Of two that tie for the last of TOTAL places, either may be there.
+    Of two that tie for the last of `total` places, either may be there.
     """
     if len(ours.scores) != len(theirs.scores):
         return False
@@ -116,7 +116,7 @@ def same_detections(ours: Detections, theirs: Detections) -> bool:
     alike = ours.labels[:, None] == theirs.labels
     alike &= (ours.scores[:, None] - theirs.scores).abs() <= TIE
     alike &= (ours.boxes[:, None] - theirs.boxes).abs().amax(2) <= NEAR
-    last = ours.scores[-1] + TIE if len(ours.scores) == TOTAL else -math.inf
+    last = ours.scores[-1] + TIE if len(ours.scores) == total else -math.inf
     return bool(
         torch.allclose(ours.scores, theirs.scores, rtol=0, atol=TIE)
         and (alike.any(1) | (ours.scores <= last)).all()

@@ -118,7 +118,7 @@ class CocoData:
         tables: dict[str, CocoAnnotations] | None = None,
     ):
         self.on_corrupt = OnCorrupt(on_corrupt)
-        check_resize(resize, "data.resize")
+        check_resize(resize, "data.resize (task.resize, unless given)")
         if evaluate_on not in ("train", "val"):
             raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
         if not 0 <= crop_share <= 1:

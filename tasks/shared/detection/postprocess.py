@@ -8,7 +8,7 @@ from torch import Tensor
 from torchvision.ops import nms
 
 FIRST_PAIRS = 4  # pairs looked at first, as a multiple of the detections wanted
-BLOCK = 512  # boxes that are suppressed at a time
+BLOCK = 400  # boxes that are suppressed at a time
 
 
 class Detections(NamedTuple):
@@ -58,13 +58,8 @@ def postprocess(
         solid = (found[:, 2:] > found[:, :2]).all(1)
         if not solid.all():
             found, best, labels = found[solid], best[solid], labels[solid]
-        # A class's surplus counts only where it would fill places of other classes: else it lies beyond `total` anyway.
-        capped = per_class < total
-        keep = _suppress(found, labels, iou_threshold, None if capped else total)
-        if capped:
-            keep = keep[_rank_in_class(labels[keep]) < per_class]
+        keep = _suppress(found, labels, iou_threshold, per_class, total)
         if len(keep) >= total or last:
-            keep = keep[:total]
             return Detections(found[keep], best[keep], labels[keep])
         wanted *= 4
 
@@ -77,6 +72,8 @@ def _best_pairs(scores: Tensor, peaks: Tensor, wanted: int, score_threshold: flo
     """
     top, anchors = peaks.topk(min(wanted, len(peaks)))
     anchors = anchors[top > score_threshold]
+    if scores.shape[1] == 1:  # the peaks are the pairs
+        return top[: len(anchors)], anchors, torch.zeros_like(anchors)
     candidates = scores[anchors]
     if wanted == len(anchors) > 0:
         rows, labels = (candidates >= top[-1]).nonzero(as_tuple=True)
@@ -86,27 +83,25 @@ def _best_pairs(scores: Tensor, peaks: Tensor, wanted: int, score_threshold: flo
     return best, anchors[rows[order]], labels[order]
 
 
-def _suppress(boxes: Tensor, labels: Tensor, iou_threshold: float, count: int | None) -> Tensor:
-    """Indices that survive, best first; the first `count` of them, or all. boxes, labels: sorted by score."""
-    if not len(boxes):
-        return labels
+def _suppress(boxes: Tensor, labels: Tensor, iou_threshold: float, per_class: int, total: int) -> Tensor:
+    """Indices of the first `total` that survive, `per_class` a class, best first. boxes, labels: sorted by score."""
     # One NMS for all classes: each class has a plane of its own, too far from the others to overlap. In float64,
     # where the shift costs no precision.
     exact = boxes.double()
-    low, high = exact.aminmax()
-    exact = exact + (labels * (high - low + 1))[:, None]
+    if len(boxes):
+        low, high = exact.aminmax()
+        exact = exact + (labels * (high - low + 1))[:, None]
     rank = torch.arange(len(boxes), 0, -1, dtype=exact.dtype, device=boxes.device)
-    if count is None:
-        return nms(exact, rank, iou_threshold)
+    survivors = keep = labels[:0]
     # What survives of better boxes decides about the next ones; when there are enough, the rest need not be looked at.
-    keep = labels[:0]
-    for start in range(0, len(boxes), BLOCK):
-        block = torch.arange(start, min(start + BLOCK, len(boxes)), device=boxes.device)
-        seen = torch.cat([keep, block])
-        keep = seen[nms(exact[seen], rank[seen], iou_threshold)]
-        if len(keep) >= count:
+    for block in torch.arange(len(boxes), device=boxes.device).split(BLOCK):
+        seen = torch.cat([survivors, block])
+        survivors = keep = seen[nms(exact[seen], rank[seen], iou_threshold)]
+        if per_class < total:  # else a class's surplus lies beyond `total` anyway
+            keep = survivors[_rank_in_class(labels[survivors]) < per_class]
+        if len(keep) >= total:
             break
-    return keep[:count]
+    return keep[:total]
 
 
 def _rank_in_class(labels: Tensor) -> Tensor:

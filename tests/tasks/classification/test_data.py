@@ -1,5 +1,6 @@
 """Class folders, ImageNet's ids, torchvision's sets."""
 
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,16 @@ def test_without_augmentation_training_sees_what_evaluation_sees(folders: Path) 
     )
     assert trained.keys() == evaluated.keys() and len(trained) == 12
     assert all(torch.equal(trained[name], evaluated[name]) for name in trained)
+
+
+@pytest.mark.parametrize(
+    ("augment", "named"),
+    [({"area": 0.5}, "area=0.5"), ({"area": [0.5]}, "area=[0.5]"), ({"flip": None}, "flip=None"), ("area", "'area'")],
+)
+def test_wrong_augmentation_is_named(folders: Path, augment: Any, named: str) -> None:
+    with pytest.raises(UserError, match=re.escape(named)):
+        image_folder(str(folders), resolution=R, augment=augment)
+    assert image_folder(str(folders), resolution=R, augment=False).train_crop is None
 
 
 def test_a_file_gives_the_order_of_the_classes(folders: Path, tmp_path: Path) -> None:

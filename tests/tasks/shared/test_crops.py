@@ -61,6 +61,12 @@ def test_the_short_side_crop_is_what_torchvision_composes(height: int, width: in
     assert torch.equal(center_crop(image, 64), theirs)
 
 
+def test_a_very_long_picture_is_cut_before_it_is_enlarged() -> None:
+    image = ramp(1, 20_000)
+    middle = center_crop(image, 64)
+    assert middle.shape == (3, 64, 64) and abs(float(middle[0].float().mean()) - 127.5) < 2
+
+
 def test_the_inception_crop_takes_the_middle_of_both_sides() -> None:
     crop = center_crop(ramp(80, 160), 32, "inception", 0.5)
     low, high = 255 * 0.25, 255 * 0.75
