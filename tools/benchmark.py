@@ -1,6 +1,7 @@
 """Time this toolkit against the library that a user would otherwise take, both in one run, and check their answers.
 
 python tools/benchmark.py suite=postprocess                       SSD's post-processing against torchvision's
+python tools/benchmark.py suite=rcnn_postprocess                  Faster-RCNN's, of both stages, against torchvision's
 python tools/benchmark.py suite=train                             a classifier's training step against timm's
 python tools/benchmark.py suite=inference                         its inference, one picture and 32
 python tools/benchmark.py suite=postprocess threads=1 rounds=30 output=speed.json

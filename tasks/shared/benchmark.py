@@ -17,6 +17,7 @@ from tasks.shared.errors import UserError
 # Each a function of `rounds` that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
     "postprocess": "tasks.shared.detection.benchmark.postprocess_suite",
+    "rcnn_postprocess": "tasks.faster_rcnn.benchmark.postprocess_suite",
     "train": "tasks.classification.benchmark.train_suite",
     "inference": "tasks.classification.benchmark.inference_suite",
 }

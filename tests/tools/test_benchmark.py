@@ -50,7 +50,10 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("suite=postproces", "error: suite=postproces: no such suite; there are postprocess, train, inference and all"),
+        (
+            "suite=postproces",
+            "error: suite=postproces: no such suite; there are postprocess, rcnn_postprocess, train, inference and all",
+        ),
         ("round=3", "error: unknown key 'round'; the nearest keys: rounds"),
         ("rounds=0", "error: rounds=0; expected a whole number of at least 1"),
     ],

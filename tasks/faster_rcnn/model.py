@@ -1,0 +1,216 @@
+"""Faster-RCNN with MobileNet (Ren et al. 2015; Sec. 4.6 and Table 13, after Huang et al. 2017)."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from backbone import Backbone, FeatureInfo, MobileNetV1
+from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
+from tasks.faster_rcnn.crop import crop_and_resize
+from tasks.faster_rcnn.detect import detect
+from tasks.faster_rcnn.evaluate import ProposalEvaluator
+from tasks.faster_rcnn.loss import first_lesson, make_sampling, rows, second_lesson, two_losses
+from tasks.faster_rcnn.rpn import ProposalHead, propose
+from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.detection.boxes import clip
+from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
+from tasks.shared.detection.evaluate import check_resize_agrees
+from tasks.shared.detection.postprocess import Detections
+from tasks.shared.images import check_resize, fit, fit_scale, fitted_size
+
+CROP = 14  # side of a crop of the map: 14x14, and no max-pool
+
+
+class FasterRCNNOutputs(NamedTuple):
+    """features (B, C, H, W), the shared map; objectness (B, A, 2) and offsets (B, A, 4) of the anchors (A, 4), xyxy in
+    pixels of the resized picture; proposals (B, P, 4) xyxy, of which found (B,) are real. Of the second stage, for the
+    proposals: class_logits (B, P, C + 1), background first, and box_offsets (B, P, C, 4); None in training, where the
+    loss asks for the proposals that it samples."""
+
+    features: Tensor
+    objectness: Tensor
+    offsets: Tensor
+    anchors: Tensor
+    proposals: Tensor
+    found: Tensor
+    class_logits: Tensor | None
+    box_offsets: Tensor | None
+
+
+class Found(NamedTuple):
+    """Detections, as `Detections`, and the proposals (P, 4) that they came from; in pixels of the original picture."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+    proposals: Tensor
+
+
+class FasterRCNN(Task):
+    """A two-stage detector on a MobileNet, which is both stages' network.
+
+    Its layers up to the first tap (conv_11, stride 16) are the shared map; the layers behind it, up to the second tap
+    (conv_13), run on 14x14 crops of that map.
+
+    Args:
+        backbone: a MobileNetV1 with two taps, of which the first has stride 16.
+        num_classes: without background.
+        resolution: side of the square input picture in pixels; 300 and 600 are published, and one network takes both.
+        resize: how pictures become squares: "square" squashes them, "keep_aspect" leaves grey beside them.
+        proposals: boxes a picture that the second stage looks at (Sec. 4.6 says 300; they are most of the cost).
+        proposal_iou: of two proposals that overlap more, the better stays.
+        anchors: arguments of anchor_sizes (scales of 256 pixels, ratios).
+        sampling: arguments of Sampling (anchors and proposals a picture that the losses count, shares of positives).
+        localization_weight: of both box losses.
+        postprocess: arguments of postprocess (thresholds and counts).
+        evaluator: "faster" (faster-coco-eval) or "pycocotools".
+        min_score: detections below it are neither drawn nor described (evaluation takes them all).
+
+    Raises ValueError for a backbone without these taps, a resolution below 16 pixels, and settings out of range.
+    """
+
+    curves = ("AP", "AP50")
+    data_kind = "detection"
+    backbone_class = MobileNetV1
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        resolution: int = 300,
+        *,
+        resize: str = "square",
+        proposals: int = 300,
+        proposal_iou: float = 0.7,
+        anchors: dict[str, Sequence[float]] | None = None,
+        sampling: dict[str, float] | None = None,
+        localization_weight: float = 2.0,
+        postprocess: dict[str, Any] | None = None,
+        evaluator: str = "faster",
+        min_score: float = 0.3,
+    ):
+        super().__init__()
+        features = backbone.feature_info
+        if not isinstance(backbone, MobileNetV1):
+            raise ValueError(
+                "backbone: Faster-RCNN runs a MobileNet's last layers on crops; expected backbone=mobilenet"
+            )
+        if len(features) != 2 or features[0].stride != 16:
+            given = ", ".join(f"{info.name} (stride {info.stride})" for info in features)
+            raise ValueError(
+                f"backbone.taps gives {given}; Faster-RCNN needs two maps, the first of stride 16: [16, 32]"
+            )
+        if resolution < features[0].stride:
+            raise ValueError(f"resolution={resolution}; the shared map has stride 16, so at least 16 pixels are needed")
+        if num_classes < 1:
+            raise ValueError(f"num_classes={num_classes}; expected at least 1")
+        if not isinstance(proposals, int) or proposals < 1:
+            raise ValueError(f"task.proposals={proposals}; expected a whole number from 1")
+        if not 0 < proposal_iou <= 1:
+            raise ValueError(f"task.proposal_iou={proposal_iou}; expected a number above 0, up to 1")
+        check_resize(resize, "task.resize")
+        self.resolution, self.resize, self.num_classes = resolution, resize, num_classes
+        self.proposals, self.proposal_iou = proposals, proposal_iou
+        self.shared, self.last = features
+        self.sampling = make_sampling(sampling or {})
+        self.localization_weight = localization_weight
+        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
+        self.backbone = backbone
+        sizes = anchor_sizes(**({"scales": (0.25, 0.5, 1.0, 2.0), "ratios": (0.5, 1.0, 2.0)} | (anchors or {})))
+        self.register_buffer("anchor_sizes", sizes, persistent=False)
+        self.rpn = ProposalHead(self.shared.channels, len(sizes))
+        self.classes = nn.Linear(self.last.channels, num_classes + 1)
+        self.boxes = nn.Linear(self.last.channels, num_classes * 4)
+        for layer in (self.classes, self.boxes):  # TF object detection: variance scaling, of the mean of both sides
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+        self.post = postprocess or {}
+        self.backend = evaluator
+        self.min_score = min_score
+
+    anchor_sizes: Tensor
+
+    def prepare(self, image: Tensor) -> Tensor:
+        return fit(image, self.resolution, self.resize)
+
+    def forward(self, images: Tensor) -> FasterRCNNOutputs:
+        """images (B, 3, resolution, resolution), uint8 or float in 0 to 255."""
+        height, width = images.shape[-2:]
+        if (height, width) != (self.resolution, self.resolution):
+            raise ValueError(f"expected pictures of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
+        features = self._run(self.normalize(images), None, self.shared)
+        objectness, offsets = self.rpn(features)
+        anchors = make_anchors(self.anchor_sizes, features.shape[-2], features.shape[-1], self.shared.stride)
+        proposals, found = propose(objectness, offsets, anchors, self.proposals, self.proposal_iou, height, width)
+        second = (None, None) if self.training else self.second_stage(features, proposals)
+        return FasterRCNNOutputs(features, objectness, offsets, anchors, proposals, found, *second)
+
+    def second_stage(self, features: Tensor, boxes: Tensor) -> tuple[Tensor, Tensor]:
+        """What is in boxes (B, P, 4) of the shared map: class logits (B, P, C + 1) and offsets (B, P, C, 4)."""
+        batch, count = boxes.shape[:2]
+        # The loss runs it outside autocast: the type of the map says what was computed in.
+        half = features.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(features.device.type, features.dtype) if half else nullcontext():
+            crops = crop_and_resize(features, boxes, self.shared.stride, CROP)
+            x = self._run(crops, self.shared, self.last).mean((2, 3))
+            logits, offsets = self.classes(x), self.boxes(x)
+        return logits.view(batch, count, -1), offsets.view(batch, count, self.num_classes, 4)
+
+    def _run(self, x: Tensor, after: FeatureInfo | None, until: FeatureInfo) -> Tensor:
+        assert isinstance(self.backbone, MobileNetV1)
+        return self.backbone.run(x, after=after.name if after else None, until=until.name)
+
+    def loss(self, outputs: FasterRCNNOutputs, targets: Targets) -> dict[str, Tensor]:
+        """targets: `boxes` (N, 4) float xyxy in pixels of the resized picture, `labels` (N,) int64."""
+        boxes, labels = [t["boxes"] for t in targets], [t["labels"] for t in targets]
+        first = first_lesson(outputs.anchors, boxes, self.sampling)
+        objectness, rpn_localization = two_losses(
+            rows(outputs.objectness, first.chosen).float(),
+            rows(outputs.offsets, first.chosen).float(),
+            first.classes,
+            first.offsets,
+            first.counted,
+        )
+        second = second_lesson(outputs.proposals, outputs.found, boxes, labels, self.sampling)
+        logits, offsets = self.second_stage(outputs.features, second.boxes)
+        own_class = (second.classes - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)
+        offsets = offsets.gather(2, own_class).squeeze(2)
+        classification, localization = two_losses(
+            logits.float(), offsets.float(), second.classes, second.offsets, second.counted
+        )
+        return {
+            "rpn_objectness": objectness,
+            "rpn_localization": self.localization_weight * rpn_localization,
+            "classification": classification,
+            "localization": self.localization_weight * localization,
+        }
+
+    def predict(self, outputs: FasterRCNNOutputs, sizes: Tensor) -> list[Found]:
+        """sizes (B, 2): height and width of the original pictures, whose pixels the boxes come in."""
+        assert outputs.class_logits is not None and outputs.box_offsets is not None, "predict needs eval mode"
+        results = []
+        for picture, (height, width) in enumerate(sizes.tolist()):
+            limits = fitted_size(height, width, self.resolution, self.resize)
+            scale = fit_scale(height, width, self.resolution, self.resize).to(outputs.proposals)
+            count = int(outputs.found[picture])
+            proposals = outputs.proposals[picture, :count]
+            logits, offsets = outputs.class_logits[picture, :count], outputs.box_offsets[picture, :count]
+            kept = detect(logits, offsets, proposals, *limits, **self.post)
+            results.append(Found(kept.boxes / scale, kept.scores, kept.labels, clip(proposals, *limits) / scale))
+        return results
+
+    def evaluator(self, data: Any, info: dict[str, Any]) -> ProposalEvaluator:
+        check_resize_agrees(data, self.resize)
+        place = (data.val_annotations, info["category_ids"], info["class_names"], self.backend)
+        return ProposalEvaluator(*place, self.resolution, self.resize)
+
+    def draw(self, image: Image.Image, result: Found, info: dict[str, Any], target: Any = None) -> Image.Image:
+        truth = scale_target(target, image.size, self.resolution, self.resize)
+        return draw_detections(image, Detections(*result[:3]), info["class_names"], truth, self.min_score)
+
+    def describe(self, result: Found, info: dict[str, Any]) -> list[dict[str, Any]]:
+        return describe_detections(Detections(*result[:3]), info, self.min_score)
