@@ -27,6 +27,7 @@ from tasks.shared.process import is_first_process
 
 log = logging.getLogger(__name__)
 FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze")
+NOT_OF_A_STAGE = ("output", "resume", "stages")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -77,14 +78,38 @@ def _train_job(config: DictConfig) -> None:
             )
         output = _run_folder(job)
         del job["output"], job["resume"]
-        recipe = CONFIGS / "recipe" / f"{job['task']['name']}_{job['data']['choice']}.yaml"
-        if recipe.exists():
-            epochs, rate = job["trainer"]["max_epochs"], job["optim"]["lr"]
-            told = f"resolution {job['resolution']}, {epochs} epochs, optim.lr {rate}"
-            log.info("recipe: configs/recipe/%s, unless told otherwise; this run: %s", recipe.name, told)
-        from tasks.shared.engine import train as run
+        if job["stages"] and job["init"]["run"] is not None:
+            log.info("stages %s: left out, as init.run is given", ", ".join(job["stages"]))
+            job["stages"], job["init"]["stage"] = None, None
+        job["stages"] = {
+            name: _stage_config(name, list(sweep.overrides.task), own) for name, own in (job["stages"] or {}).items()
+        }
+        for name, stage in {**job["stages"], "this run": job}.items():
+            _tell_recipe(name, stage)
+        from tasks.shared.stages import train_with_stages
 
-        run(job, output)
+        train_with_stages(job, output)
+
+
+def _stage_config(name: str, overrides: list[str], own: list[str]) -> dict[str, Any]:
+    """The config of a stage: composed from the command's settings, then its own."""
+    try:
+        given = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] not in NOT_OF_A_STAGE]
+        both = [*(str(o.input_line) for o in given), *own]
+        config = compose_config("train", [line for line in both if is_group(parse_overrides([line])[0])])
+        check_keys(parse_overrides(own), config)
+        config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
+    except UserError as error:
+        raise UserError(f"stages.{name}: {error}") from error
+    return {key: value for key, value in config.items() if key not in ("output", "resume")}
+
+
+def _tell_recipe(name: str, config: dict[str, Any]) -> None:
+    recipe = CONFIGS / "recipe" / f"{config['task']['name']}_{config['data']['choice']}.yaml"
+    if recipe.exists():
+        epochs, rate = config["trainer"]["max_epochs"], config["optim"]["lr"]
+        told = f"resolution {config['resolution']}, {epochs} epochs, optim.lr {rate}"
+        log.info("recipe: configs/recipe/%s, unless told otherwise; %s: %s", recipe.name, name, told)
 
 
 def _run_folder(config: dict[str, Any]) -> Path:
@@ -110,10 +135,15 @@ def new_folder(folder: Path) -> Path:
 def _resume(arguments: list[str]) -> None:
     from tasks.shared.checkpoint import load_checkpoint
     from tasks.shared.engine import resume_point
-    from tasks.shared.engine import train as run
+    from tasks.shared.stages import train_with_stages, waiting_stages
 
     overrides = parse_overrides(quote_paths(arguments))
     place = next(o.value() for o in overrides if o.key_or_group == "resume")
+    if (waiting := waiting_stages(Path(str(place)))) is not None:
+        if len(overrides) > 1:
+            raise UserError(f"{overrides[1].input_line}: a run that was interrupted in a stage goes on as it was")
+        train_with_stages(waiting, Path(str(place)))
+        return
     checkpoint, folder = resume_point(str(place))
     own = OmegaConf.create({"resume": None})
     loaded = load_checkpoint(checkpoint)
@@ -123,7 +153,7 @@ def _resume(arguments: list[str]) -> None:
         if override.key_or_group.startswith(FIXED_ON_RESUME):
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
     config, _ = run_config(loaded.config, overrides, own, str(checkpoint))
-    run(plain(config), folder, resume=loaded)
+    train_with_stages(plain(config), folder, resume=loaded)
 
 
 def evaluate(arguments: list[str]) -> None:

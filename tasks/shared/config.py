@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -23,6 +24,7 @@ PATH_KEYS = (
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
 FREE = ("options",)  # nodes whose keys belong to somebody else's function
+CONSTRUCTED = ("task", "data", "backbone")  # what their nodes may be besides settings, constructors say
 
 
 def groups() -> dict[str, list[str]]:
@@ -48,6 +50,12 @@ def _quote(argument: str) -> str:
         return argument
     value = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{value}'"
+
+
+def open_free(arguments: list[str]) -> list[str]:
+    """Overrides that may add a key to a free node, which Hydra takes for `++key` alone."""
+    inside = rf"[\w.]+\.({'|'.join(FREE)})\.[\w.]+="
+    return [f"++{argument}" if re.match(inside, argument) else argument for argument in arguments]
 
 
 def parse_overrides(arguments: list[str]) -> list[Override]:
@@ -79,7 +87,10 @@ def is_group(override: Override) -> bool:
 
 def compose_config(name: str, arguments: list[str]) -> DictConfig:
     """Compose configs/<name>.yaml with overrides that have been checked."""
+    arguments = open_free(arguments)
     try:
+        if GlobalHydra.instance().is_initialized():  # inside a job of hydra.main
+            return compose(name, overrides=arguments)
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose(name, overrides=arguments)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
@@ -87,7 +98,10 @@ def compose_config(name: str, arguments: list[str]) -> DictConfig:
 
 
 def check_keys(overrides: list[Override], config: DictConfig) -> None:
-    """Every override must set a key that `config` has; a UserError lists the nearest keys to all that do not."""
+    """Every override must set a key that `config` has, to a value of the kind that it has there.
+
+    A UserError lists the nearest keys to all that do not exist. The values of a sweep are left to each of its runs.
+    """
     problems = []
     for override in overrides:
         key = override.key_or_group
@@ -97,6 +111,8 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
             problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
         elif not _has(config, key):
             problems.append(f"unknown key {key!r}; {_nearest(key, config)}")
+        elif not override.is_sweep_override() and (expected := _expected(config, key, override.value())):
+            problems.append(f"{key}={override.value()!r}; expected {expected}")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -110,6 +126,23 @@ def _has(config: DictConfig, key: str) -> bool:
             return True
         node = node._get_node(part)
     return True
+
+
+def _expected(config: DictConfig, key: str, value: Any) -> str | None:
+    """What `key` takes, by its value in `config`, where `value` is of another kind. What is null there, a text or a
+    list, and null itself for a single value, is left to those who read it."""
+    parts = key.split(".")
+    if set(parts) & set(FREE) or parts[-1] in DEVICE_KEYS or (isinstance(value, str) and "${" in value):
+        return None
+    known = OmegaConf.select(config, key)
+    if isinstance(known, DictConfig):
+        inside = ", ".join(f"{key}.{name}" for name in known)
+        return None if isinstance(value, dict) or parts[0] in CONSTRUCTED else f"what is below it to be set: {inside}"
+    if value is None or not isinstance(known, bool | int | float):
+        return None
+    if isinstance(known, bool):
+        return None if isinstance(value, bool) else "true or false"
+    return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
 
 
 def _nearest(key: str, config: DictConfig) -> str:

@@ -39,8 +39,8 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     curves.png in `output`; nothing if something is wrong with config or data, which is found out before.
     Returns the final metrics.
     """
-    settings = config["trainer"]
-    _check(config)
+    settings, staged = config["trainer"], bool(config.get("stages"))
+    check_settings(config)
     data = build_data(config)
     pl.seed_everything(config["seed"], verbose=False)
     if resume is None:
@@ -75,7 +75,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     folder = output / "checkpoints"
     trainer = make_trainer(settings, output, Checkpoints(folder, task.curves[0], resumed=resume is not None))
     if is_first_process():
-        folder.mkdir(parents=True, exist_ok=resume is not None)
+        folder.mkdir(parents=True, exist_ok=resume is not None or staged)
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
         log.info("run: %s", output)
     keep_heap()
@@ -87,7 +87,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
     except UserError:
-        if resume is None and trainer.current_epoch == 0 and trainer.is_global_zero:
+        if resume is None and trainer.current_epoch == 0 and trainer.is_global_zero and not staged:
             shutil.rmtree(output)  # made above; a run that never finished an epoch holds nothing of use
         raise
     if not trainer.is_global_zero:
@@ -160,8 +160,8 @@ def resume_point(place: str) -> tuple[Path, Path]:
     return checkpoint, checkpoint.parent.parent
 
 
-def _check(config: dict[str, Any]) -> None:
-    """What no constructor sees."""
+def check_settings(config: dict[str, Any]) -> None:
+    """Refuse values that no constructor sees."""
     settings = config["trainer"]
     for key, low in (("max_epochs", 1), ("val_every_epochs", 1)):
         if not isinstance(settings[key], int) or settings[key] < low:
