@@ -96,8 +96,8 @@ def _stage_config(name: str, overrides: list[str], own: list[str]) -> dict[str, 
     try:
         given = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] not in NOT_OF_A_STAGE]
         both = [*(str(o.input_line) for o in given), *own]
-        config = compose_config("train", [line for line in both if is_group(parse_overrides([line])[0])])
-        check_keys(parse_overrides(own), config)
+        keys = compose_config("train", [line for line in both if is_group(parse_overrides([line])[0])])
+        check_keys(parse_overrides(own), keys)
         config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
     except UserError as error:
         raise UserError(f"stages.{name}: {error}") from error
