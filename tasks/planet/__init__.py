@@ -1,0 +1,1 @@
+"""PlaNet: where on earth a photo was taken, as a choice among S2 cells (Sec. 4.4, Table 11)."""

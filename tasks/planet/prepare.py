@@ -1,0 +1,81 @@
+"""What tools/prepare_planet.py does: a table of coordinates to a file of cells, and a map of them."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+
+from tasks.planet.cells import Cells
+from tasks.planet.count import Counter
+from tasks.planet.partition import check_limits, split
+from tasks.planet.s2 import levels
+from tasks.planet.table import read_table
+from tasks.shared.errors import UserError
+from tasks.shared.progress import track
+
+
+def prepare(
+    source: str,
+    output: str,
+    columns: dict[str, str | None],
+    max_photos: int,
+    min_photos: int,
+    min_level: int,
+    max_level: int,
+    picture: bool,
+) -> Cells:
+    """Partition the earth by the photos of the table `source`; write the cells to `output`, print what came out.
+
+    columns: as `read_table` takes them. picture: whether to draw a map of the cells, beside `output`. The limits are
+    those of `split` and `Cells.of_leaves`. Raises UserError for arguments and tables that will not do; nothing is
+    written then.
+    """
+    check_limits(max_photos, min_photos, min_level, max_level)
+    file = Path(output)
+    if file.suffix.lower() != ".json":
+        raise UserError(f"output={output}: expected a file with the suffix .json")
+    if not isinstance(picture, bool):
+        raise UserError(f"picture={picture!r}; expected true or false")
+    for path in (file, file.with_suffix(".png")) if picture else (file,):
+        if path.exists():
+            raise UserError(f"output: {path} exists already; choose another")
+    if not file.parent.is_dir():
+        raise UserError(f"output={output}: its folder does not exist")
+
+    start = time.perf_counter()
+    parameters = {"max_photos": max_photos, "min_photos": min_photos, "min_level": min_level, "max_level": max_level}
+    counter = Counter(max_level)
+    for rows in track(read_table(Path(source), columns), "counting photos"):
+        counter.add(rows.lat, rows.lon)
+    occupied = counter.occupied()
+    cells = Cells.of_leaves(split(occupied, max_photos, min_level, max_level), counter.photos, parameters)
+    if not len(cells):
+        raise UserError(
+            f"{source}: of its {counter.photos:,} photos no cell holds min_photos={min_photos}; expected more photos, "
+            "or a smaller min_photos"
+        )
+    seconds = time.perf_counter() - start
+    print(f"{counter.photos:,} photos in {len(occupied.ids):,} cells of level {max_level}, {seconds:.2f} s")
+    tell(cells)
+    cells.save(file)
+    print(f"written: {file}")
+    if picture:
+        from tasks.planet.world_map import partition_map
+
+        partition_map(cells).savefig(file.with_suffix(".png"), dpi=150)
+        print(f"written: {file.with_suffix('.png')}")
+    return cells
+
+
+def tell(cells: Cells) -> None:
+    """Print what a partition is like."""
+    deep = levels(cells.ids)
+    share = 100 * cells.left_out / cells.photos
+    print(f"{len(cells):,} cells, key {cells.key}; levels {deep.min()} to {deep.max()}")
+    print(
+        f"photos a cell: {cells.counts.min():,} to {cells.counts.max():,}, median {np.median(cells.counts):,.0f}; "
+        f"{cells.left_out:,} photos ({share:.1f} %) are in none and left out"
+    )
+    above = int((cells.counts > cells.parameters["max_photos"]).sum())
+    if above:
+        print(f"{above:,} cells hold more than max_photos, as they are at max_level={cells.parameters['max_level']}")

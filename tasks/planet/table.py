@@ -1,0 +1,105 @@
+"""Tables of photos and where they were taken, in chunks."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from tasks.shared.errors import UserError
+from tasks.shared.table import read_columns
+
+# What a column may be called, in any case, where the user does not say.
+NAMES = {
+    "lat": ("lat", "latitude"),
+    "lon": ("lon", "lng", "long", "longitude"),
+    "path": ("path", "file", "filename", "image"),
+}
+LIMITS = {"lat": 90, "lon": 180}  # degrees
+MANY = 0.05  # of the rows: latitudes beyond 90 that one typing mistake does not explain
+
+
+class Rows(NamedTuple):
+    """Rows of a table.
+
+    first: number of the first one; the table's are counted from 1, without the header.
+    lat, lon: (N,) float64, degrees, -90 to 90 and -180 to 180.
+    paths: (N,) as the table has them; empty where they were not asked for.
+    """
+
+    first: int
+    lat: NDArray[np.float64]
+    lon: NDArray[np.float64]
+    paths: list[str]
+
+
+def read_table(file: Path, columns: Mapping[str, str | None] | None = None, with_paths: bool = False) -> Iterator[Rows]:
+    """Read a table in chunks of a few hundred thousand rows.
+
+    Args:
+        file: A .csv (UTF-8, with a header, separated by commas) or .parquet.
+        columns: Names of the columns "lat", "lon" and "path"; those of None, or not given, are found by `NAMES`.
+        with_paths: Whether to read the photos' paths too; a table without them will do otherwise.
+
+    Raises:
+        UserError: The file or a column is missing, a row is malformed, a coordinate is no number, not finite or out of
+            range. Names the file, the row and the value.
+    """
+    given = {key: (columns or {}).get(key) for key in (*LIMITS, *(["path"] if with_paths else []))}
+    wanted = {key: NAMES[key] if name is None else name for key, name in given.items()}
+    for first, chunk in read_columns(file, wanted, "columns"):
+        degrees = {key: _numbers(chunk[key], f"{file}: row", first, given[key] or key) for key in LIMITS}
+        _check(degrees["lat"], degrees["lon"], file, first)
+        yield Rows(first, degrees["lat"], degrees["lon"], _texts(chunk["path"], file, first) if with_paths else [])
+
+
+def _numbers(column: pa.Array, row: str, first: int, name: str) -> NDArray[np.float64]:
+    """A column of numbers, or of text that says numbers; missing values are NaN."""
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    if text:
+        column = pc.utf8_trim_whitespace(column)
+    try:
+        return pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    except pa.ArrowInvalid:
+        for index, value in enumerate(column):
+            try:
+                pc.cast(value, pa.float64())
+            except pa.ArrowInvalid as error:
+                raise UserError(f"{row} {first + index}: {name}={value.as_py()!r}; expected a number") from error
+        raise
+    except pa.ArrowNotImplementedError as error:
+        raise UserError(f"{row}s hold {name} as {column.type}; expected numbers, in degrees") from error
+
+
+def _texts(column: pa.Array, file: Path, first: int) -> list[str]:
+    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+        raise UserError(f"{file}: holds paths as {column.type}; expected text")
+    paths = column.to_pylist()
+    for index, path in enumerate(paths):
+        if not path:
+            raise UserError(f"{file}: row {first + index}: has no path")
+    return paths
+
+
+def _check(lat: NDArray[np.float64], lon: NDArray[np.float64], file: Path, first: int) -> None:
+    """Raise a UserError for the first row whose coordinates are no place on earth."""
+    outside = {"lat": ~(np.abs(lat) <= LIMITS["lat"]), "lon": ~(np.abs(lon) <= LIMITS["lon"])}  # NaN too
+    bad = outside["lat"] | outside["lon"]
+    if not bad.any():
+        return
+    row = int(bad.argmax())
+    told = [
+        f"{key}={values[row]:g}; expected degrees from -{LIMITS[key]} to {LIMITS[key]}"
+        for key, values in (("lat", lat), ("lon", lon))
+        if outside[key][row]
+    ]
+    message = f"{file}: row {first + row}: {', '.join(told)}"
+    if not (np.abs(lon) > 90).any() and (np.abs(lat) > 90).mean() > MANY:
+        message += (
+            ". The two columns are likely swapped, as no longitude is beyond 90: columns.lat and columns.lon say which "
+            "is which"
+        )
+    raise UserError(message)
