@@ -117,6 +117,10 @@ class ConvNormAct(nn.Sequential):
     ):
         if activation not in ACTIVATIONS:
             raise ValueError(f"backbone.activation={activation!r}; expected one of {', '.join(ACTIVATIONS)}")
+        if not bn_eps > 0:
+            raise ValueError(f"backbone.bn_eps={bn_eps}; expected a number above 0")
+        if not 0 <= bn_momentum <= 1:
+            raise ValueError(f"backbone.bn_momentum={bn_momentum}; expected a number from 0 to 1")
         super().__init__()
         self.conv = Conv2d(inputs, outputs, kernel, stride, groups, padding)
         self.norm = BatchNorm2d(outputs, eps=bn_eps, momentum=bn_momentum)

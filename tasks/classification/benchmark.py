@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from backbone import MobileNetV1
 from backbone.sources.timm import BN_EPS, to_timm
-from tasks.classification.model import Classifier
 from tasks.shared.benchmark import Child, Comparison, Result, Suite, compare
+from tasks.shared.classification.model import Classifier
 from tasks.shared.ema import Ema
 from tasks.shared.isometric import isometric_init
 from tasks.shared.runtime import keep_heap, pick_device, pick_precision

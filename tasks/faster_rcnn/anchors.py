@@ -11,7 +11,8 @@ BASE = 256.0  # pixels: side of the anchor of scale 1
 
 def anchor_sizes(scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
     """(S * R, 2) width and height in pixels: every scale with every ratio (width / height), scale by scale."""
-    if not (scales and ratios and all(0 < value < math.inf for value in (*scales, *ratios))):
+    numbers = all(isinstance(value, int | float) and 0 < value < math.inf for value in (*scales, *ratios))
+    if not (scales and ratios and numbers):
         raise ValueError(
             f"task.anchors.scales={list(scales)}, task.anchors.ratios={list(ratios)}; expected numbers above 0"
         )

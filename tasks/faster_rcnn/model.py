@@ -19,7 +19,7 @@ from tasks.shared.contract import Normalize, Targets, Task
 from tasks.shared.detection.boxes import clip
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import check_resize_agrees
-from tasks.shared.detection.postprocess import Detections
+from tasks.shared.detection.postprocess import Detections, check_postprocess
 from tasks.shared.images import check_resize, fit, fit_scale, fitted_size
 
 CROP = 14  # side of a crop of the map: 14x14, and no max-pool
@@ -112,6 +112,8 @@ class FasterRCNN(Task):
             raise ValueError(f"task.proposals={proposals}; expected a whole number from 1")
         if not 0 < proposal_iou <= 1:
             raise ValueError(f"task.proposal_iou={proposal_iou}; expected a number above 0, up to 1")
+        if localization_weight < 0:
+            raise ValueError(f"task.localization_weight={localization_weight}; expected a number from 0")
         check_resize(resize, "task.resize")
         self.resolution, self.resize, self.num_classes = resolution, resize, num_classes
         self.proposals, self.proposal_iou = proposals, proposal_iou
@@ -128,7 +130,7 @@ class FasterRCNN(Task):
         for layer in (self.classes, self.boxes):  # TF object detection: variance scaling, of the mean of both sides
             nn.init.xavier_uniform_(layer.weight)
             nn.init.zeros_(layer.bias)
-        self.post = postprocess or {}
+        self.post = check_postprocess(**(postprocess or {}))
         self.backend = evaluator
         self.min_score = min_score
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_place
 
 # Each a function of `rounds` that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
@@ -158,6 +158,8 @@ def _check(suite: str, rounds: int, threads: int, output: str | None) -> list[st
     for key, value in (("rounds", rounds), ("threads", threads)):
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             problems.append(f"{key}={value}; expected a whole number of at least 1")
+    if output is not None:
+        check_place("output", Path(output))
     if output is not None and Path(output).is_dir():
         problems.append(f"output={output} is a folder; expected a file")
     if problems:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tasks.shared.contract import Data, Task
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_count
 from tasks.shared.isometric import isometric_init
 
 OWN_PACKAGES = ("backbone", "tasks")
@@ -52,6 +52,8 @@ def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val"))
     node = config.get("data")
     if node is None:
         raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
+    for key in ("batch_size", "val_batch_size"):
+        check_count(f"data.{key}", node.get(key, 1))
     return construct("data", _without("choice", node), resolution=_resolution(config), splits=tuple(splits))
 
 
@@ -124,7 +126,5 @@ def _without(name: str, node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolution(config: dict[str, Any]) -> int:
-    resolution = config["resolution"]
-    if not isinstance(resolution, int) or resolution < 1:
-        raise UserError(f"resolution={resolution!r}; expected a positive number of pixels")
-    return resolution
+    check_count("resolution", config["resolution"])
+    return config["resolution"]

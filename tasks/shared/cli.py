@@ -11,7 +11,8 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from tasks.shared.config import CONFIGS, compose_config, groups
-from tasks.shared.errors import UserError
+from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.process import is_first_process
 
 TRACEBACK = "MOBILENET_TOOLKIT_TRACEBACK"  # set: users' errors show where they were raised
 
@@ -32,8 +33,9 @@ def run_tool(name: str, doc: str, run: Callable[[list[str]], None]) -> None:
 
 
 def log_to_terminal() -> None:
-    """Our own messages, plain; of the libraries only what matters."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
+    """Our own messages, plain, and of one process; of the libraries only what matters."""
+    level = logging.INFO if is_first_process() else logging.WARNING
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stdout, force=True)
     for noisy in ("matplotlib", "PIL", "faster_coco_eval", "lightning.pytorch", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
@@ -43,18 +45,23 @@ def show_user_errors() -> Iterator[None]:
     """Print a UserError without a traceback and end the process with status 1."""
     try:
         yield
+    except AlreadyTold:
+        sys.exit(1)
     except UserError as error:
         if TRACEBACK in os.environ:
             raise
-        # From a loader process the message arrives wrapped in that process's traceback.
-        message = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
-        sys.exit(f"error: {message}")
+        sys.exit(f"error: {text_of(error)}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except PermissionError as error:
         sys.exit(f"error: {error.filename}: not allowed ({error.strerror})")
+
+
+def text_of(error: UserError) -> str:
+    """Its message; from a loader process it arrives wrapped in that process's traceback."""
+    return re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
 
 
 def help_text(name: str, doc: str) -> str:

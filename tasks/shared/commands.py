@@ -1,33 +1,31 @@
 """From a tool's overrides to what it does. Composes and checks first; what needs torch is imported after that."""
 
 import logging
-import re
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import hydra
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from tasks.shared.config import (
     CONFIGS,
     check_keys,
     compose_config,
+    experiment_keys,
     is_group,
+    open_free,
     parse_overrides,
     plain,
     quote_paths,
     run_config,
 )
-from tasks.shared.errors import UserError
-from tasks.shared.process import is_first_process
+from tasks.shared.errors import UserError, check_place
+from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
 
 log = logging.getLogger(__name__)
 FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze")
-NOT_OF_A_STAGE = ("output", "resume", "stages")
+NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -42,9 +40,10 @@ def train(arguments: list[str]) -> None:
     # Composed once here with the group choices alone (the first of each sweep), to know which keys there are.
     chosen = [f"{o.key_or_group}={next(o.sweep_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()}"
               for o in overrides if is_group(o) and not o.is_delete()]  # fmt: skip
-    check_keys(overrides, compose_config("train", chosen))
-    sys.argv = [sys.argv[0], *flags, *values]
-    hydra.main(version_base="1.3", config_path=str(CONFIGS), config_name="train")(_train_job)()
+    keys = compose_config("train", chosen)
+    check_keys(overrides, keys)
+    sys.argv = [sys.argv[0], *flags, *open_free(values)]
+    run_jobs(lambda config: _train_job(config, keys))
 
 
 def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -59,42 +58,48 @@ def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
     return flags, values
 
 
-def _train_job(config: DictConfig) -> None:
-    """One run, or one of a sweep's."""
-    from tasks.shared.cli import log_to_terminal, show_user_errors
+def _train_job(config: DictConfig, keys: DictConfig) -> None:
+    """One run, or one of a sweep's. keys: those that there are, with values of the kinds that they take."""
+    overrides = parse_overrides(job_overrides())
+    check_keys(overrides, keys)
+    given = {o.key_or_group for o in overrides}
+    _check_start(config, given)
+    if config.init.run is not None:
+        from tasks.shared.transfer import adopt_backbone
 
-    log_to_terminal()  # Hydra has set its own
-    with show_user_errors():  # inside the job, as Hydra prints a traceback for what leaves it
-        sweep = HydraConfig.get()
-        if config.init.run is not None:
-            from tasks.shared.transfer import adopt_backbone
+        adopt_backbone(config, given, experiment_keys(overrides))
+    job = plain(config)
+    if is_sweep() and job["trainer"]["devices"] != 1:
+        raise UserError(
+            f"trainer.devices={job['trainer']['devices']}: the runs of a sweep take one device each, one after "
+            "another; start a command for each run to train it on several"
+        )
+    output = run_folder(job)
+    del job["output"], job["resume"]
+    if job["stages"] and job["init"]["run"] is not None:
+        log.info("stages %s: left out, as init.run is given", ", ".join(job["stages"]))
+        job["stages"], job["init"]["stage"] = None, None
+    job["stages"] = {name: _stage_config(name, job_overrides(), own) for name, own in (job["stages"] or {}).items()}
+    for name, stage in {**job["stages"], "this run": job}.items():
+        _tell_recipe(name, stage)
+    from tasks.shared.stages import train_with_stages
 
-            adopt_backbone(config, {o.key_or_group for o in parse_overrides(list(sweep.overrides.task))})
-        job = plain(config)
-        if sweep.mode == RunMode.MULTIRUN and job["trainer"]["devices"] != 1:
-            raise UserError(
-                f"trainer.devices={job['trainer']['devices']}: the runs of a sweep take one device each, one after "
-                "another; start a command for each run to train it on several"
-            )
-        output = _run_folder(job)
-        del job["output"], job["resume"]
-        if job["stages"] and job["init"]["run"] is not None:
-            log.info("stages %s: left out, as init.run is given", ", ".join(job["stages"]))
-            job["stages"], job["init"]["stage"] = None, None
-        job["stages"] = {
-            name: _stage_config(name, list(sweep.overrides.task), own) for name, own in (job["stages"] or {}).items()
-        }
-        for name, stage in {**job["stages"], "this run": job}.items():
-            _tell_recipe(name, stage)
-        from tasks.shared.stages import train_with_stages
+    train_with_stages(job, output)
 
-        train_with_stages(job, output)
+
+def _check_start(config: DictConfig, given: set[str]) -> None:
+    """Refuse what the user has set for a network that starts from weights, where it starts from none."""
+    sources = (config.init.run, config.init.stage, config.backbone.get("pretrained"), config.backbone.get("checkpoint"))
+    asked = {"init.head": config.init.head == "new", "freeze.up_to": config.freeze.up_to is not None}
+    idle = [f"{key}={OmegaConf.select(config, key)}" for key, wanted in asked.items() if wanted and key in given]
+    if idle and not any(sources):
+        raise UserError(f"{', '.join(idle)}: there are no weights to start from; give init.run=RUN too")
 
 
 def _stage_config(name: str, overrides: list[str], own: list[str]) -> dict[str, Any]:
     """The config of a stage: composed from the command's settings, then its own."""
     try:
-        given = [o for o in parse_overrides(overrides) if o.key_or_group.split(".")[0] not in NOT_OF_A_STAGE]
+        given = [o for o in parse_overrides(overrides) if not o.key_or_group.startswith(NOT_OF_A_STAGE)]
         both = [*(str(o.input_line) for o in given), *own]
         keys = compose_config("train", [line for line in both if is_group(parse_overrides([line])[0])])
         check_keys(parse_overrides(own), keys)
@@ -110,26 +115,6 @@ def _tell_recipe(name: str, config: dict[str, Any]) -> None:
         epochs, rate = config["trainer"]["max_epochs"], config["optim"]["lr"]
         told = f"resolution {config['resolution']}, {epochs} epochs, optim.lr {rate}"
         log.info("recipe: configs/recipe/%s, unless told otherwise; %s: %s", recipe.name, name, told)
-
-
-def _run_folder(config: dict[str, Any]) -> Path:
-    """runs/<task>/<time>, and in a sweep a folder for each of its runs below; names without `=` and commas."""
-    sweep = HydraConfig.get()
-    stamp = Path(sweep.sweep.dir).name
-    folder = Path(config["output"] or f"runs/{config['task']['name']}/{stamp}")
-    if sweep.mode == RunMode.MULTIRUN:
-        swept = [o for o in sweep.overrides.task if o not in sys.argv]  # the others are the same for every run
-        name = re.sub(r"[^\w.-]+", "_", "_".join(swept).replace("=", "-"))
-        folder = folder / f"{sweep.job.num}_{name}"[:100]
-    # DDP's other processes find the first one's folder.
-    return new_folder(folder) if is_first_process() else folder
-
-
-def new_folder(folder: Path) -> Path:
-    """`folder`, unless something is there that a tool would overwrite."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"output={folder} exists already and is not empty; choose another")
-    return folder
 
 
 def _resume(arguments: list[str]) -> None:
@@ -204,6 +189,7 @@ def convert_weights(arguments: list[str]) -> None:
         raise UserError(f"background={own['background']!r}; expected true, false or null")
     if output.exists() and (own["format"] != "run" or not output.is_dir() or any(output.iterdir())):
         raise UserError(f"output={output} exists already; choose another")
+    check_place("output", output)
     from tasks.shared.convert import convert
 
     convert(config, own, output, {o.key_or_group for o in others})

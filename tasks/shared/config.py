@@ -14,17 +14,16 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from tasks.shared.errors import UserError
+from tasks.shared.kinds import FREE, expected_kind
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "checkpoint", "classes", "images", "input", "minival", "output", "pictures", "resume", "root", "run",
-    "runs", "source",
+    "annotations", "cache", "cells", "checkpoint", "classes", "images", "index", "input", "minival", "output", "pictures",
+    "resume", "root", "run", "runs", "shards", "source", "table", "test_root",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
-FREE = ("options",)  # nodes whose keys belong to somebody else's function
-CONSTRUCTED = ("task", "data", "backbone")  # what their nodes may be besides settings, constructors say
 
 
 def groups() -> dict[str, list[str]]:
@@ -53,9 +52,9 @@ def _quote(argument: str) -> str:
 
 
 def open_free(arguments: list[str]) -> list[str]:
-    """Overrides that may add a key to a free node, which Hydra takes for `++key` alone."""
-    inside = rf"[\w.]+\.({'|'.join(FREE)})\.[\w.]+="
-    return [f"++{argument}" if re.match(inside, argument) else argument for argument in arguments]
+    """Overrides that may add keys to a free node, which Hydra takes for `++key` alone."""
+    free = rf"[\w.]+\.({'|'.join(FREE)})(\.[\w.]+)?="
+    return [f"++{argument}" if re.match(free, argument) else argument for argument in arguments]
 
 
 def parse_overrides(arguments: list[str]) -> list[Override]:
@@ -97,6 +96,18 @@ def compose_config(name: str, arguments: list[str]) -> DictConfig:
         raise UserError(str(error).strip()) from error
 
 
+def experiment_keys(overrides: list[Override]) -> set[str]:
+    """The keys that the chosen experiment sets, or the several, and the groups that they choose."""
+    keys = set()
+    for chosen in (o.value() for o in overrides if o.key_or_group == "experiment"):
+        for name in filter(None, chosen if isinstance(chosen, list) else [chosen]):
+            config = OmegaConf.load(CONFIGS / "experiment" / f"{name}.yaml")
+            assert isinstance(config, DictConfig)
+            picked = [key for entry in config.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry]
+            keys |= {str(key).split("/")[-1] for key in picked} | set(_keys(config))
+    return keys
+
+
 def check_keys(overrides: list[Override], config: DictConfig) -> None:
     """Every override must set a key that `config` has, to a value of the kind that it has there.
 
@@ -111,8 +122,10 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
             problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
         elif not _has(config, key):
             problems.append(f"unknown key {key!r}; {_nearest(key, config)}")
-        elif not override.is_sweep_override() and (expected := _expected(config, key, override.value())):
-            problems.append(f"{key}={override.value()!r}; expected {expected}")
+        elif override.is_sweep_override() or key.endswith(DEVICE_KEYS):
+            continue
+        elif expected := expected_kind(key, OmegaConf.select(config, key), override.value()):
+            problems.append(f"{override.input_line}; expected {expected}")
     if problems:
         raise UserError("\n".join(problems))
 
@@ -126,23 +139,6 @@ def _has(config: DictConfig, key: str) -> bool:
             return True
         node = node._get_node(part)
     return True
-
-
-def _expected(config: DictConfig, key: str, value: Any) -> str | None:
-    """What `key` takes, by its value in `config`, where `value` is of another kind. What is null there, a text or a
-    list, and null itself for a single value, is left to those who read it."""
-    parts = key.split(".")
-    if set(parts) & set(FREE) or parts[-1] in DEVICE_KEYS or (isinstance(value, str) and "${" in value):
-        return None
-    known = OmegaConf.select(config, key)
-    if isinstance(known, DictConfig):
-        inside = ", ".join(f"{key}.{name}" for name in known)
-        return None if isinstance(value, dict) or parts[0] in CONSTRUCTED else f"what is below it to be set: {inside}"
-    if value is None or not isinstance(known, bool | int | float):
-        return None
-    if isinstance(known, bool):
-        return None if isinstance(value, bool) else "true or false"
-    return None if isinstance(value, int | float) and not isinstance(value, bool) else "a number"
 
 
 def _nearest(key: str, config: DictConfig) -> str:
@@ -170,13 +166,13 @@ def _keys(config: DictConfig, prefix: str = "") -> list[str]:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Resolved, plain data; a UserError names every key that is missing."""
-    missing = sorted(OmegaConf.missing_keys(config))
-    if missing:
-        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in missing))
     try:
+        missing = sorted(OmegaConf.missing_keys(config))
         container = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
+    if missing:
+        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in missing))
     assert isinstance(container, dict)
     return {str(k): v for k, v in container.items()}
 
@@ -216,6 +212,11 @@ def run_config(
     assert isinstance(both, DictConfig)
     check_keys(values, both)
     for override in values:
+        # What data has from the task, such as its crop, is a value of its own in a checkpoint: it follows all the same.
+        node, _, key = override.key_or_group.partition(".")
+        was = OmegaConf.select(config, override.key_or_group)
+        if node == "task" and was is not None and OmegaConf.select(config, f"data.{key}") == was:
+            OmegaConf.update(config, f"data.{key}", override.value())
         target = own if override.key_or_group.split(".")[0] in list(own) else config
         OmegaConf.update(target, override.key_or_group, override.value(), force_add=True)
     assert isinstance(own, DictConfig)

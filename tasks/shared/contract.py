@@ -35,6 +35,10 @@ class Data(Protocol):
     """What its targets are, as in `Task.data_kind`."""
     info: dict[str, Any]
     """Plain data that a trained network needs to name its answers; stored in the checkpoint."""
+    reports: dict[str, str | Image.Image]
+    """What a user should know of the data, such as what was left out: files for the run's folder, by name."""
+    seen_in: dict[str, str]
+    """Choices of `data` whose networks have seen validation pictures of this one, and what to say of that."""
 
     @property
     def num_classes(self) -> int: ...

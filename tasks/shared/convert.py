@@ -18,8 +18,9 @@ from tasks.shared.build import build_task, target_of, without_sources
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, write_weights
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
-from tasks.shared.images import collate_images, find_pictures, read_image
+from tasks.shared.images import collate_images, read_image
 from tasks.shared.names import read_classes
+from tasks.shared.picture_files import find_pictures
 from tasks.shared.progress import track
 
 log = logging.getLogger(__name__)

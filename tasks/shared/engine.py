@@ -14,19 +14,22 @@ import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from PIL import Image
 
 from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task
 from tasks.shared.callbacks import Checkpoints, LineProgress
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
 from tasks.shared.contract import Task
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_count
+from tasks.shared.kinds import NONE
 from tasks.shared.module import TrainingModule
+from tasks.shared.names import same_classes
 from tasks.shared.optim import OPTIMIZERS, SCHEDULES, make_optimizer
-from tasks.shared.process import is_first_process
+from tasks.shared.process import failing_as_one, is_first_process
 from tasks.shared.report import draw_curves, print_metrics
-from tasks.shared.runtime import keep_heap, pick_device, pick_precision
+from tasks.shared.runtime import check_accelerator, keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
-from tasks.shared.transfer import freeze, source_of, start_from
+from tasks.shared.transfer import freeze, source_of, start_from, warn_if_seen
 
 log = logging.getLogger(__name__)
 
@@ -48,8 +51,9 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         initialise(task, config)
         if (source := source_of(config["init"])) is not None:
             start_from(task, source, config["init"]["head"], data.info)
+        warn_if_seen(data, source, config["backbone"])
     else:
-        if data.info != resume.info:
+        if not same_classes(data.info, resume.info):
             raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
         task = load_task(config, resume.weights, data.num_classes, str(resume.path))
     check_kind(task, data, config)
@@ -77,12 +81,15 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=resume is not None or staged)
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        for name, report in data.reports.items():
+            report.save(output / name) if isinstance(report, Image.Image) else (output / name).write_text(report)
         log.info("run: %s", output)
     keep_heap()
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         path = resume.path if resume else None
-        trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
+        with failing_as_one(trainer, output):
+            trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
@@ -102,13 +109,14 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
 def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoints) -> pl.Trainer:
     """Lightning's Trainer for the config node `trainer`."""
     # Lightning's notes on what our defaults have decided would hide those that matter.
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",
         ".*The number of training batches.*",
         ".*GPU available but not used.*",
         ".*module\\(s\\) in eval mode at the start of training.*",  # the moving average
-        ".*recommended to use `self.log.*sync_dist=True`.*",  # the evaluator has gathered already
+        ".*recommended to use `self.log.*sync_dist=True.*",  # the evaluator has gathered already
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message)
@@ -150,6 +158,8 @@ def _try_optimizer(task: Task, optim: dict[str, Any]) -> None:
     """Fail on its options now, not when training has begun."""
     try:
         make_optimizer(task, **{key: value for key, value in optim.items() if key != "schedule"})
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(f"optim.*: {error}") from error
 
@@ -163,11 +173,9 @@ def resume_point(place: str) -> tuple[Path, Path]:
 def check_settings(config: dict[str, Any]) -> None:
     """Refuse values that no constructor sees."""
     settings = config["trainer"]
-    for key, low in (("max_epochs", 1), ("val_every_epochs", 1)):
-        if not isinstance(settings[key], int) or settings[key] < low:
-            raise UserError(f"trainer.{key}={settings[key]!r}; expected a whole number from {low}")
-    if not isinstance(config["seed"], int) or config["seed"] < 0:
-        raise UserError(f"seed={config['seed']!r}; expected a whole number from 0")
+    for key in ("max_epochs", "val_every_epochs"):
+        check_count(f"trainer.{key}", settings[key])
+    check_count("seed", config["seed"], least=0)
     decay_epochs = config["optim"]["schedule"]["decay_epochs"]
     if not isinstance(decay_epochs, int | float) or not decay_epochs > 0:
         raise UserError(f"optim.schedule.decay_epochs={config['optim']['schedule']['decay_epochs']}; expected above 0")
@@ -184,9 +192,10 @@ def check_settings(config: dict[str, Any]) -> None:
         ("optim.schedule.final", config["optim"]["schedule"]["final"], 0.0, math.inf),
         ("trainer.bn_momentum", settings["bn_momentum"], 0.0, 1.0),
         ("trainer.ema_decay", settings["ema_decay"], 0.0, 1.0 - 1e-9),
+        ("trainer.gradient_clip_norm", settings["gradient_clip_norm"], 0.0, math.inf),
     )
     for key, value, least, most in checks:
-        if value is None and key in ("trainer.bn_momentum", "trainer.ema_decay"):
+        if value is None and key.split(".")[-1] in NONE:
             continue
         if not isinstance(value, int | float) or not least <= value <= most:
             raise UserError(
@@ -195,9 +204,8 @@ def check_settings(config: dict[str, Any]) -> None:
     for key in ("limit_train_batches", "limit_val_batches"):
         if not isinstance(settings[key], int | float) or settings[key] <= 0:
             raise UserError(f"trainer.{key}={settings[key]!r}; expected a share or a number of batches above 0")
-    if not isinstance(config["optim"]["lr"], int | float) or not config["optim"]["lr"] > 0:
+    if not isinstance(config["optim"]["lr"], int | float) or not 0 < config["optim"]["lr"] < math.inf:
         raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
     if settings["devices"] == -1 and settings["accelerator"] != "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.devices=-1 means all GPUs, but torch sees none; give trainer.devices=NUMBER")
-    if settings["accelerator"] == "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.accelerator=gpu, but torch sees no CUDA device; use trainer=auto or trainer=cpu")
+    check_accelerator(settings["accelerator"])

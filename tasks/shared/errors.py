@@ -1,4 +1,6 @@
-"""Errors that are the user's to mend."""
+"""Errors that are the user's to mend, and the checks that several files make."""
+
+from pathlib import Path
 
 
 class UserError(ValueError):
@@ -6,3 +8,19 @@ class UserError(ValueError):
 
     The message names the file, index or config key, says what was found and what was expected.
     """
+
+
+class AlreadyTold(UserError):
+    """Another process of this run has failed and said why: this one has nothing to add."""
+
+
+def check_count(key: str, value: object, least: int = 1) -> None:
+    """Raise UserError for what is no whole number from `least` on. key: of the config."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise UserError(f"{key}={value!r}; expected a whole number from {least}")
+
+
+def check_place(key: str, place: Path) -> None:
+    """Raise UserError for a path below a file, where nothing can be made."""
+    if blocking := [parent for parent in place.absolute().parents if parent.is_file()]:
+        raise UserError(f"{key}={place}: {blocking[0]} is a file; expected a folder")

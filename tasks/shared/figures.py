@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_place
 from tasks.shared.labels import label_points
 from tasks.shared.runs import METRICS, Run, class_count, find_runs, network_cost
 
@@ -82,6 +82,7 @@ def draw_figures(runs: str, output: str | None, paper: bool) -> None:
     folder = Path(output or runs)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file; expected a folder")
+    check_place("output", folder)
     ours = sorted((run_point(run, Path(runs)) for run in find_runs(Path(runs), TASK)), key=_order)
     print_points(ours)
     points = ours + ([Point(PAPER, *numbers) for numbers in PAPER_POINTS] if paper else [])

@@ -1,52 +1,84 @@
 """Reading pictures into uint8 tensors."""
 
-import glob
+import io
 import logging
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image, read_file
+from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
 from tasks.shared.errors import UserError
+from tasks.shared.picture_files import printable
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
 ON_CORRUPT = ("error", "skip")
 RESIZES = ("square", "keep_aspect")
 GREY = 127  # beside a picture that is not square: what most backbones take as their mean
 log = logging.getLogger(__name__)
-_FAST = (b"\xff\xd8\xff", b"\x89PNG")  # what torchvision decodes itself; PIL reads the rest
+_JPEG = b"\xff\xd8\xff"  # torchvision decodes it faster than PIL does; of a damaged PNG its decoder crashes (0.29)
+# What turns a picture of that EXIF orientation upright; 1 is upright.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 def read_image(path: Path, exif: bool = False) -> Tensor:
     """The picture at `path` as RGB, (3, H, W) uint8.
 
-    exif: turn it as its EXIF orientation says, as viewers do. Annotations of data sets mostly mean the pixels
-    as stored, so readers of data sets leave it off.
+    exif: turn it as its EXIF orientation says, as viewers do. Boxes of data sets mostly mean the pixels as stored,
+    so readers of those leave it off.
 
     Raises UserError naming the file if it is missing, truncated or no picture.
     """
     try:
-        data = read_file(str(path))
-    except RuntimeError as error:
-        raise UserError(f"{path}: cannot be read ({'no such file' if not path.is_file() else error})") from error
+        data = np.fromfile(path, np.uint8)  # torchvision's own reader takes no names that are no UTF-8
+    except OSError as error:
+        reason = error.strerror if path.is_file() else "no such file"
+        raise UserError(f"{printable(path)}: cannot be read ({reason})") from error
+    return decode_image(data, printable(path), exif)
+
+
+def decode_image(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
+    """The same of a file's bytes, (N,) uint8; name: what errors call it."""
     try:
-        if bytes(data[:4].tolist()).startswith(_FAST):
-            image = decode_image(data, ImageReadMode.RGB, apply_exif_orientation=exif)
-            return v2.functional.to_dtype(image, torch.uint8, scale=True)  # a PNG of 16 bits comes as such
-        return _read_with_pil(path, exif)
+        if data[:3].tobytes() == _JPEG:
+            return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB, apply_exif_orientation=exif)
+        return _decode_with_pil(data.tobytes(), exif)
     except (RuntimeError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{path}: not a readable picture, or truncated ({reason})") from error
+        reason = str(error).splitlines()[0].split(" <_io")[0] if str(error) else type(error).__name__
+        raise UserError(f"{name}: not a readable picture, or truncated ({reason})") from error
 
 
-def _read_with_pil(path: Path, exif: bool) -> Tensor:
-    with Image.open(path) as image:
-        upright = ImageOps.exif_transpose(image) if exif else image
-        return v2.functional.pil_to_tensor(upright.convert("RGB"))
+def _decode_with_pil(data: bytes, exif: bool) -> Tensor:
+    with Image.open(io.BytesIO(data)) as image:
+        image.load()  # after which TIFFs are upright already, and say so
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)) if exif else None
+        return from_pil(image if turn is None else image.transpose(turn))
+
+
+def from_pil(image: Image.Image) -> Tensor:
+    """A PIL picture as RGB, (3, H, W) uint8; of 16 bits a pixel the upper eight are kept.
+
+    Raises ValueError where the range of its pixels is not known.
+    """
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; expected whole ones of 8 or 16 bits")
+    if image.mode.startswith("I"):
+        levels = np.asarray(image)
+        if levels.min() < 0 or levels.max() >= 1 << 16:
+            raise ValueError("its pixels are numbers of 32 bits; expected 8 or 16")
+        image = Image.fromarray((levels >> 8).astype(np.uint8))
+    return v2.functional.pil_to_tensor(image.convert("RGB"))
 
 
 class OnCorrupt:
@@ -67,25 +99,6 @@ class OnCorrupt:
         if name not in self.left_out:
             self.left_out.add(name)
             log.warning("left out (%d so far): %s", len(self.left_out), error)
-
-
-def find_pictures(source: str, key: str = "input") -> list[Path]:
-    """The picture files that `source` means: itself, those below a folder, or those that a glob matches.
-
-    key: the config key that it comes from.
-    """
-    path = Path(source)
-    if path.is_file():
-        return [path]
-    if path.is_dir():
-        found = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES)
-        if not found:
-            raise UserError(f"{key}={source}: the folder holds no pictures ({', '.join(SUFFIXES)})")
-        return found
-    found = sorted(Path(f) for f in glob.glob(source, recursive=True) if Path(f).is_file())
-    if not found:
-        raise UserError(f"{key}={source}: no such file or folder, and no file matches it")
-    return found
 
 
 def to_pil(image: Tensor) -> Image.Image:

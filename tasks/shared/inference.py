@@ -8,7 +8,7 @@ from tasks.shared.build import load_task
 from tasks.shared.checkpoint import Checkpoint
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
-from tasks.shared.runtime import keep_heap, pick_device
+from tasks.shared.runtime import check_accelerator, keep_heap, pick_device
 
 
 def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, torch.device]:
@@ -20,6 +20,7 @@ def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, to
         raise UserError(
             f"{checkpoint.path}: a backbone without a head; train one with init.run={checkpoint.path} init.head=new"
         )
+    check_accelerator(config["trainer"]["accelerator"])
     task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
     keep_heap()
     device = pick_device(config["trainer"]["accelerator"])

@@ -1,6 +1,7 @@
 """Lists of class ids."""
 
 from pathlib import Path
+from typing import Any
 
 from tasks.shared.errors import UserError
 
@@ -20,3 +21,13 @@ def read_classes(path: Path, key: str) -> list[str]:
     if not ids:
         raise UserError(f"{key}={path}: is empty; expected a class id a line")
     return ids
+
+
+def same_classes(first: dict[str, Any], second: dict[str, Any]) -> bool:
+    """Whether the `info` of two data sets, see `tasks.shared.contract.Data`, means the same classes in the same order.
+
+    Where classes have ids, what they are called may differ, and need not be unique.
+    """
+    if "class_ids" in first and "class_ids" in second:
+        return first["class_ids"] == second["class_ids"]
+    return first == second

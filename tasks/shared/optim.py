@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules, by name."""
 
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from tasks.shared.errors import UserError
 
-OPTIMIZERS = ("adamw", "sgd", "rmsprop")
+OPTIMIZERS = ("adamw", "sgd", "rmsprop", "adagrad")
 SCHEDULES = ("cosine", "exponential", "step", "constant")
 
 
@@ -47,7 +48,7 @@ def make_optimizer(
     options: dict[str, Any] | None = None,
     backbone_lr: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """`"adamw"`, `"sgd"` or `"rmsprop"`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
+    """One of `OPTIMIZERS`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
 
     RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
     and the learning rate inside the momentum buffer. torch's own differs in all three.
@@ -55,14 +56,16 @@ def make_optimizer(
     if not isinstance(backbone_lr, int | float) or not backbone_lr > 0:
         raise UserError(f"optim.backbone_lr={backbone_lr!r}; expected a share of optim.lr above 0, 1 for all of it")
     groups = parameter_groups(network, weight_decay, None if backbone_lr == 1 else lr * backbone_lr)
-    options = options or {}
-    if name == "rmsprop":
-        from timm.optim import RMSpropTF
-
-        return RMSpropTF(groups, lr=lr, **options)
     if name not in OPTIMIZERS:
         raise UserError(f"optim.name={name!r}; expected one of {', '.join(OPTIMIZERS)}")
-    return torch.optim.AdamW(groups, lr=lr, **options) if name == "adamw" else torch.optim.SGD(groups, lr=lr, **options)
+    made: Any = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad}.get(name)
+    if name == "rmsprop":
+        from timm.optim import RMSpropTF as made
+    options = options or {}
+    known = inspect.signature(made).parameters.keys() - {"params", "lr", "weight_decay"}
+    if unknown := sorted(options.keys() - known):
+        raise UserError(f"optim.options: {name} has no {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
+    return made(groups, lr=lr, **options)
 
 
 def make_schedule(

@@ -1,6 +1,8 @@
 """Whole pictures with a label each: class folders, and a data set that crops them."""
 
+import logging
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,8 +15,10 @@ from torchvision.transforms import v2
 
 from tasks.shared.crops import TrainCrop, center_crop, random_crop
 from tasks.shared.errors import UserError
-from tasks.shared.images import SUFFIXES, OnCorrupt, read_image
+from tasks.shared.images import OnCorrupt, read_image
+from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
 
+log = logging.getLogger(__name__)
 POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
 
 
@@ -32,34 +36,51 @@ class Pictures(Protocol):
 
 
 class FolderPictures:
-    """Pictures of class folders. Names live in one array, which loader processes share."""
+    """Pictures of class folders, upright. Names live in one array, which loader processes share."""
 
     def __init__(self, root: Path, names: np.ndarray, labels: np.ndarray):
         self.root, self.names, self.labels = root, names, labels
 
     def name(self, index: int) -> str:
-        return str(self.root / bytes(self.names[index]).decode())
+        return printable(self._path(index))
 
     def read(self, index: int) -> Tensor:
-        return read_image(Path(self.name(index)))
+        return read_image(self._path(index), exif=True)
+
+    def _path(self, index: int) -> Path:
+        return self.root / os.fsdecode(bytes(self.names[index]))
 
 
 def class_folders(root: Path) -> list[str]:
     """The names of the folders in `root`, sorted. Raises UserError where there are none."""
+    return _folders_and_loose(root)[0]
+
+
+def _folders_and_loose(root: Path) -> tuple[list[str], list[str]]:
+    """The names of the folders in `root`, and of the pictures that lie beside them; sorted."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected a folder for each class in it")
-    names = sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith("."))
-    if not names:
-        raise UserError(f"{root}: holds no folders; expected one for each class, with its pictures")
-    return names
+    folders, loose = [], []
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+            loose.append(entry.name)
+    if not folders:
+        found = f"{len(loose)} pictures, such as {printable(loose[0])}, but no folders" if loose else "no folders"
+        raise UserError(f"{root}: holds {found}; expected one for each class, with its pictures")
+    if foreign := [name for name in folders if printable(name) != name]:
+        raise UserError(f"{root}: the folder {printable(foreign[0])} names a class, but is no UTF-8; rename it")
+    return folders, loose
 
 
 def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
     """Every picture below `root`/<class>; the label is the place of the class in `classes`.
 
     A folder that is not among `classes`, or that holds no picture, is an error; a class without a folder is none.
+    What is left out is counted and told.
     """
-    folders, index = class_folders(root), {name: label for label, name in enumerate(classes)}
+    (folders, loose), index = _folders_and_loose(root), {name: label for label, name in enumerate(classes)}
     if unknown := [name for name in folders if name not in index]:
         raise UserError(
             f"{root}: {len(unknown)} of its {len(folders)} folders are none of the {len(classes)} classes: "
@@ -67,33 +88,32 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
         )
     names: list[bytes] = []
     labels: list[int] = []
-    empty = []
+    empty: list[str] = []
+    others: Counter[str] = Counter()
     for folder in folders:
-        found = sorted(_pictures_below(root / folder, folder))
+        found, beside = files_below(root / folder)
+        others += beside
         if not found:
             empty.append(folder)
-        names += [name.encode() for name in found]
+        names += [os.fsencode(f"{folder}/{name}") for name in found]
         labels += [index[folder]] * len(found)
     if empty:
+        instead = f"; there are others: {describe(others)}" if others else ""
         raise UserError(
-            f"{root}: {len(empty)} class folders hold no pictures ({', '.join(SUFFIXES)}): {', '.join(empty[:5])}"
+            f"{root}: {len(empty)} class folders hold no pictures ({', '.join(SUFFIXES)}): "
+            f"{', '.join(empty[:5])}{instead}"
         )
+    if others:
+        log.warning("%s: left out %d files, %s; pictures are %s",
+                    root, others.total(), describe(others), ", ".join(SUFFIXES))  # fmt: skip
+    if loose:
+        log.warning("%s: left out %d pictures that lie in no class's folder, such as %s",
+                    root, len(loose), printable(loose[0]))  # fmt: skip
     return FolderPictures(root, np.array(names), np.array(labels, dtype=np.int64))
 
 
-def _pictures_below(folder: Path, prefix: str) -> list[str]:
-    found = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
-                found.append(f"{prefix}/{entry.name}")
-            elif entry.is_dir():
-                found += _pictures_below(Path(entry.path), f"{prefix}/{entry.name}")
-    return found
-
-
 class PictureDataset(Dataset):
-    """Pictures as squares of `resolution` pixels; targets have `label` (int), `class_name`, `index`, `file`, `size`.
+    """Pictures as squares of `resolution` pixels; targets have `label` (int), `class_id`, `index`, `file`, `size`.
 
     Asked for (epoch, index), which also seeds the random crop. With `train` None the centre is taken, as evaluation
     does (`crop`, `crop_share`: see `tasks.shared.crops.center_crop`).
@@ -103,7 +123,7 @@ class PictureDataset(Dataset):
     def __init__(
         self,
         pictures: Pictures,
-        class_names: Sequence[str],
+        class_ids: Sequence[str],
         resolution: int,
         on_corrupt: OnCorrupt,
         *,
@@ -114,7 +134,7 @@ class PictureDataset(Dataset):
         seed: int = 0,
     ):
         self.pictures, self.resolution, self.on_corrupt, self.train = pictures, resolution, on_corrupt, train
-        self.class_names = class_names
+        self.class_ids = class_ids
         self.crop, self.crop_share, self.seed = crop, crop_share, seed
         self.policy = None if policy is None else POLICIES[policy]()
 
@@ -132,7 +152,7 @@ class PictureDataset(Dataset):
         label = int(self.pictures.labels[index])
         target = {
             "label": label,
-            "class_name": self.class_names[label],
+            "class_id": self.class_ids[label],
             "index": index,
             "file": name,
             "size": (image.shape[-2], image.shape[-1]),

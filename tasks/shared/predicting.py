@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from tasks.shared.checkpoint import load_checkpoint
-from tasks.shared.errors import UserError
-from tasks.shared.images import collate_images, find_pictures, read_image, to_pil
+from tasks.shared.errors import UserError, check_count
+from tasks.shared.images import collate_images, read_image, to_pil
 from tasks.shared.inference import network_of
+from tasks.shared.picture_files import find_pictures, printable
 from tasks.shared.progress import track
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
 
@@ -28,6 +29,7 @@ def predict_files(
     source: a file, a folder, a glob, a film, or a camera's number. Pictures with the answer drawn on go to `output`
     under their own names, a film as one film. Unreadable pictures among others are left out and reported.
     """
+    check_count("batch_size", batch_size)
     checkpoint = load_checkpoint(path)
     live = source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
     files = [] if live else find_pictures(source)
@@ -53,7 +55,7 @@ def predict_files(
                         target = target.with_name(f"{Path(name).name}.jpg")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     drawn.save(target, quality=92)
-                answers.append({"file": name, "answer": task.describe(result, checkpoint.info)})
+                answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
     except KeyboardInterrupt:
         if not source.isdigit():
             raise
@@ -62,7 +64,7 @@ def predict_files(
         if film is not None:
             film.close()
     if not answers:
-        raise UserError(f"input={source}: none of it could be read as a picture")
+        raise UserError(f"input={printable(source)}: none of it could be read as a picture")
     (output / "predictions.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
     return answers
 

@@ -9,6 +9,6 @@ from rich.progress import track as rich_track
 Item = TypeVar("Item")
 
 
-def track(items: Iterable[Item], what: str) -> Iterable[Item]:
-    """Iterate with a bar where there is a terminal, silently elsewhere."""
-    return rich_track(items, what) if sys.stdout.isatty() else items
+def track(items: Iterable[Item], what: str, total: int | None = None) -> Iterable[Item]:
+    """Iterate with a bar where there is a terminal, silently elsewhere. total: for items that have no length."""
+    return rich_track(items, what, total=total) if sys.stdout.isatty() else items

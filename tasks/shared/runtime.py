@@ -5,6 +5,9 @@ import platform
 
 import torch
 
+from tasks.shared.errors import UserError
+
+ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
 # mallopt's keys and values (malloc.h): keep freed memory instead of handing it back to the kernel.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER, _TOP_PAD = 2**31 - 1, 64 << 20
@@ -21,6 +24,16 @@ def keep_heap() -> bool:
     mallopt = ctypes.CDLL(None).mallopt
     settings = ((_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _NEVER), (_M_TOP_PAD, _TOP_PAD))
     return all([mallopt(key, value) for key, value in settings])
+
+
+def check_accelerator(accelerator: str) -> None:
+    """Raise UserError for what is no device, and for a GPU where there is none."""
+    if accelerator not in ACCELERATORS:
+        raise UserError(f"trainer.accelerator={accelerator!r}; expected one of {', '.join(ACCELERATORS)}")
+    if accelerator in ("gpu", "cuda") and not torch.cuda.is_available():
+        raise UserError(
+            f"trainer.accelerator={accelerator}, but torch sees no CUDA device; use trainer=auto or trainer=cpu"
+        )
 
 
 def pick_device(accelerator: str) -> torch.device:

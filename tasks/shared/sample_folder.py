@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_place
 
 MARKER = "sample.json"  # in the root of the set: what it was drawn from
 
@@ -27,6 +27,7 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
     Raises:
         UserError: `root` holds something that is not part of such a sample; nothing is deleted.
     """
+    check_place("data.root", Path(root))
     root = Path(root).resolve()
     if _is_complete(root, wanted, files):
         return

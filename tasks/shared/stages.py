@@ -28,7 +28,7 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
     """
     stages: dict[str, dict[str, Any]] = config.get("stages") or {}
     first = config["init"].get("stage")
-    if first is not None and first not in stages:
+    if first is not None and str(first) not in stages:
         raise UserError(f"init.stage={first}: no such stage; there are {', '.join(stages) or 'none'}")
     if not stages:
         return train(config, output, resume)

@@ -1,6 +1,7 @@
 """Starting from the weights of another run, and training only a part of a network."""
 
 import logging
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from backbone.features import Backbone
 from backbone.unfold import folded_norms
 from tasks.shared.build import check_weights, without_sources
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from tasks.shared.contract import Task
+from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError
+from tasks.shared.names import same_classes
 
 log = logging.getLogger(__name__)
 HEADS = ("keep", "new")
@@ -26,14 +28,21 @@ def source_of(init: dict[str, Any]) -> Checkpoint | None:
     return load_checkpoint(find_checkpoint(Path(str(init["run"])))) if init["run"] is not None else None
 
 
-def adopt_backbone(config: DictConfig, explicit: set[str]) -> None:
+def adopt_backbone(config: DictConfig, given: set[str], by_experiment: Set[str] = frozenset()) -> None:
     """Give a composed config the backbone of `init.run`, and its resolution where it is a run of the same task.
 
-    explicit: the keys that the user has set; one that asks for another backbone than the run's is an error.
+    given: the keys that the user has set; by_experiment: those that the chosen experiment sets. One that asks for
+    another backbone than the run's is an error; a resolution among them stays.
     """
     source = source_of(OmegaConf.to_container(config.init))  # type: ignore[arg-type]
     if source is None:
         return
+    if "init.method" in given and config.init.method is not None and config.init.head == "keep":
+        raise UserError(
+            f"init.method={config.init.method}, init.run={config.init.run}: the run's weights replace all that "
+            "init.method starts; give one of them, or init.head=new, a head that init.method starts"
+        )
+    explicit = given | by_experiment
     theirs, ours = without_sources(source.config)["backbone"], config.backbone
     asked = {key.removeprefix(BODY) for key in explicit if key.startswith(BODY)} - {"taps"}
     if "backbone" in explicit:
@@ -49,7 +58,7 @@ def adopt_backbone(config: DictConfig, explicit: set[str]) -> None:
     OmegaConf.set_struct(config, False)
     config.backbone = OmegaConf.create(theirs)
     config.backbone.taps = taps
-    if source.config["task"]["name"] == config.task.name and not explicit & {"resolution", "experiment"}:
+    if source.config["task"]["name"] == config.task.name and "resolution" not in explicit:
         config.resolution = source.config["resolution"]
     OmegaConf.set_struct(config, True)
 
@@ -61,7 +70,7 @@ def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) 
     Raises UserError naming what does not fit; nothing is dropped without a line.
     """
     if head == "keep":
-        if source.info != info:
+        if not same_classes(source.info, info):
             raise UserError(
                 f"init.run={source.path}: its head was trained on other classes than this data has; "
                 "init.head=new replaces it"
@@ -78,6 +87,17 @@ def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) 
     left_out = {name.split(".")[0] for name in source.weights if not name.startswith(BODY)} | {BODY + n for n in deeper}
     log.info("init: the backbone of %s; the rest is new", source.path)
     log.info("init: not taken from it: %s", ", ".join(sorted(left_out)) or "nothing")
+
+
+def warn_if_seen(data: Data, source: Checkpoint | None, backbone: dict[str, Any]) -> None:
+    """Say so where a network starts from weights that know pictures of the validation split.
+
+    backbone: the config's node; what it loads by itself, timm's weights, comes from ImageNet.
+    """
+    loaded = "imagenet" if backbone.get("pretrained") or backbone.get("checkpoint") else None
+    choice = loaded if source is None else source.config["data"]["choice"]
+    if choice in data.seen_in:
+        log.warning("warning: %s", data.seen_in[choice])
 
 
 def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:
@@ -104,10 +124,16 @@ def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:
 
 
 def _layers_up_to(backbone: Backbone, name: str) -> list[nn.Module]:
+    """The layer `name` and all before it. In a timm model the stages within a layer (`"blocks.3"`) are layers too."""
     body: nn.Module = backbone
     while len(children := dict(body.named_children())) == 1:  # what a timm model is wrapped in
         body = next(iter(children.values()))
-    names = list(children)
+    layers: list[tuple[str, nn.Module]] = []
+    for layer, module in children.items():
+        if type(module) is nn.Sequential:
+            layers += [(f"{layer}.{stage}", inside) for stage, inside in module.named_children()]
+        layers.append((layer, module))
+    names = [layer for layer, _ in layers]
     if name not in names:
         raise UserError(f"freeze.up_to={name}: expected a layer of the backbone, one of {', '.join(names)}")
-    return [children[layer] for layer in names[: names.index(name) + 1]]
+    return [module for _, module in layers[: names.index(name) + 1]]

@@ -16,6 +16,11 @@ def anchor_shapes(maps: int, min_scale: float = 0.2, max_scale: float = 0.95) ->
     Scales run linearly from `min_scale` on the first map to `max_scale` on the last, as shares of the
     picture's side; the scale after the last is 1.
     """
+    if not 0 < min_scale <= max_scale:
+        raise ValueError(
+            f"task.anchors.min_scale={min_scale}, task.anchors.max_scale={max_scale}; expected shares of the picture's "
+            "side above 0, the first no larger"
+        )
     step = (max_scale - min_scale) / max(maps - 1, 1)
     scales = [min_scale + step * k for k in range(maps)] + [1.0]
     first: list[Shape] = [(min_scale / 2, 1.0), (min_scale, 2.0), (min_scale, 0.5)]

@@ -44,6 +44,13 @@ class SSDLoss:
             )
         if not 0 < match_iou < 1:
             raise ValueError(f"task.loss.match_iou={match_iou}; expected a number between 0 and 1")
+        if not (mining_nms is None or (isinstance(mining_nms, int | float) and 0 < mining_nms <= 1)):
+            raise ValueError(f"task.loss.mining_nms={mining_nms!r}; expected a number above 0, up to 1, or null")
+        if min(negatives_per_positive, min_negatives, mining_candidates) < 0:
+            raise ValueError(
+                f"task.loss.negatives_per_positive={negatives_per_positive}, task.loss.min_negatives={min_negatives}, "
+                f"task.loss.mining_candidates={mining_candidates}; expected numbers from 0"
+            )
         self.classification = classification
         self.match_iou = match_iou
         self.negatives_per_positive = negatives_per_positive

@@ -10,7 +10,7 @@ from tasks.shared.contract import Normalize, Targets, Task
 from tasks.shared.detection.boxes import clip, decode
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import CocoEvaluator, check_resize_agrees
-from tasks.shared.detection.postprocess import Detections, postprocess
+from tasks.shared.detection.postprocess import Detections, check_postprocess, postprocess
 from tasks.shared.images import square
 from tasks.ssd.anchors import anchor_shapes, make_anchors
 from tasks.ssd.head import EXTRAS, SSDHead
@@ -79,7 +79,7 @@ class SSD(Task):
         self.shapes = anchor_shapes(len(features) + len(EXTRAS), **(anchors or {}))
         self.head = SSDHead(features, [len(s) for s in self.shapes], num_classes + 1, width, **(unit or {}))
         self.criterion = SSDLoss(**(loss or {}))
-        self.post = postprocess or {}
+        self.post = check_postprocess(**(postprocess or {}))
         self.backend = evaluator
         self.min_score = min_score
 

@@ -242,7 +242,7 @@ def test_broken_files_are_named(file: str, content: str | None, message: str, to
         ([], "runs is not set"),
         (["runs=/no/such"], "runs=/no/such: no such folder"),
         (["runs={empty}"], "no finished run of task=classification"),
-        (["runs={sweep}", "paper=maybe"], "paper='maybe'; expected true or false"),
+        (["runs={sweep}", "paper=maybe"], "paper=maybe; expected true or false"),
         (["runs={sweep}", "output={sweep}/0/config.yaml"], "config.yaml is a file; expected a folder"),
         (["run={sweep}"], "unknown key 'run'; the nearest keys: runs"),
     ],

@@ -128,3 +128,17 @@ def test_a_sweep_leaves_a_folder_for_each_run(tmp_path: Path) -> None:
     folders = sorted(p.name for p in (tmp_path / "sweep").iterdir())
     assert len(folders) == 2 and all("=" not in name and "," not in name for name in folders)
     assert all((tmp_path / "sweep" / name / "metrics.json").is_file() for name in folders)
+
+
+def test_a_sweep_goes_on_without_the_runs_that_fail(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    once = [a for a in TINY if not a.startswith(("trainer.max_epochs", "backbone.alpha"))]
+    arguments = [*once, "trainer.max_epochs=1", f"data.root={tiny_run.parent}/sample", f"output={tmp_path}/sweep"]
+    answer = tool("train", "-m", *arguments, "backbone.alpha=0,0.25", "seed=x,1")
+    assert answer.status == 1
+    headline, *failed = answer.message.splitlines()
+    assert headline == "error: 3 of the sweep's 4 runs failed"
+    assert failed[0] == "0: backbone.alpha=0 seed=x: seed=x; expected a number"
+    assert failed[1].startswith("1: backbone.alpha=0 seed=1: backbone.alpha=0; expected")
+    assert failed[2] == "2: backbone.alpha=0.25 seed=x: seed=x; expected a number"
+    assert [folder.name for folder in (tmp_path / "sweep").iterdir()] == ["3_backbone.alpha-0.25_seed-1"]
+    assert (tmp_path / "sweep/3_backbone.alpha-0.25_seed-1/metrics.json").is_file()

@@ -19,7 +19,7 @@ from tasks.shared.detection.annotations import (
 )
 from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_count
 from tasks.shared.images import OnCorrupt, check_resize, fit, fit_scale, read_image
 from tasks.shared.loading import make_loader
 
@@ -126,6 +126,8 @@ class CocoData:
         if batch_size < 1 or val_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         places = {"train": train or {}, "val": (train if evaluate_on == "train" else val) or {}}
+        if unset := [split for split in splits if not places[split]]:
+            raise UserError(f"data.{unset[0]} is not set; give data.{unset[0]}.images and data.{unset[0]}.annotations")
         self.resolution, self.resize = resolution, resize
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.augment, self.crop_share, self.workers = augment, crop_share, workers
@@ -138,6 +140,8 @@ class CocoData:
         first, *others = self.tables.values()
         for other in others:
             check_same_categories(first, other)
+        self.reports: dict[str, Any] = {}
+        self.seen_in: dict[str, str] = {}
         self.info: dict[str, Any] = {"class_names": first.class_names, "category_ids": first.category_ids}
         for remark in dict.fromkeys(remark for table in self.tables.values() for remark in table.remarks):
             log.info(remark)
@@ -233,6 +237,8 @@ def _read_ids(path: Path) -> set[int]:
 
 def detection_sample(root: str, *, train: int = 400, val: int = 100, draw_seed: int = 0, **options: Any) -> CocoData:
     """The drawn sample data set, written to `root` in COCO's format on first use and read like any other."""
+    for key, count, least in (("train", train, 1), ("val", val, 1), ("draw_seed", draw_seed, 0)):
+        check_count(f"data.{key}", count, least)
     folder = Path(root)
     draw_detection_sample(folder, train, val, draw_seed)
     log.info("data: drawn sample pictures in %s (%d + %d); yours: data=coco or data=coco_json", folder, train, val)

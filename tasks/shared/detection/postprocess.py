@@ -1,11 +1,13 @@
 """From a score for every class of every box to the few detections that stay."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchvision.ops import nms
+
+from tasks.shared.errors import check_count
 
 FIRST_PAIRS = 4  # pairs looked at first, as a multiple of the detections wanted
 BLOCK = 400  # boxes that are suppressed at a time
@@ -20,6 +22,17 @@ class Detections(NamedTuple):
     boxes: Tensor
     scores: Tensor
     labels: Tensor
+
+
+def check_postprocess(
+    score_threshold: float = 1e-8, iou_threshold: float = 0.6, per_class: int = 100, total: int = 100
+) -> dict[str, Any]:
+    """Arguments of `postprocess`, by name; a ValueError names the config key of one that is out of range."""
+    if not 0 <= iou_threshold <= 1:
+        raise ValueError(f"task.postprocess.iou_threshold={iou_threshold}; expected a number from 0 to 1")
+    check_count("task.postprocess.per_class", per_class)
+    check_count("task.postprocess.total", total)
+    return dict(score_threshold=score_threshold, iou_threshold=iou_threshold, per_class=per_class, total=total)
 
 
 def postprocess(

@@ -1,16 +1,17 @@
-"""Class folders, ImageNet's ids, torchvision's sets."""
+"""Class folders and ImageNet's ids."""
 
+import logging
+import os
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from tasks.classification.data import ClassificationData, image_folder, imagenet, names_of, torchvision_set
+from tasks.classification.data import image_folder, imagenet
+from tasks.shared.classification.names import imagenet_ids, names_of
 from tasks.shared.errors import UserError
 from tests.tasks.classification.conftest import COLORS, write_folders
 
@@ -95,6 +96,8 @@ def test_a_file_gives_the_order_of_the_classes(folders: Path, tmp_path: Path) ->
 def test_wordnet_ids_get_their_names() -> None:
     assert names_of(["n01440764", "n02099712", "mine"]) == ["tench", "Labrador retriever", "mine"]
     assert names_of(["cat", "dog"]) == ["cat", "dog"]
+    assert names_of(["n02012849", "n03126707", "n01440764"]) == ["crane (n02012849)", "crane (n03126707)", "tench"]
+    assert len(set(names_of(imagenet_ids()))) == 1000
 
 
 def test_pictures_in_folders_below_count(folders: Path) -> None:
@@ -113,6 +116,12 @@ def spoil(folders: Path, change: str) -> dict[str, Any]:
         (folders / "val").rmdir()
     elif change == "empty class":
         (folders / "train" / "n02084072").mkdir()
+    elif change == "other suffixes":
+        (folders / "train" / "n02084072").mkdir()
+        for number in range(3):
+            (folders / "train" / "n02084072" / f"{number}.HEIC").write_bytes(b"x")
+    elif change == "no UTF-8":
+        (folders / "train" / os.fsdecode(b"b\xe9")).mkdir()
     elif change == "class of val alone":
         write_folders(folders, "val", {"n09999999": 1})
     elif change == "flat":
@@ -140,7 +149,9 @@ def spoil(folders: Path, change: str) -> dict[str, Any]:
         ("no val", r"holds no val/, but train; expected class folders under train/ and val/"),
         ("empty class", r"1 class folders hold no pictures .*: n02084072"),
         ("class of val alone", r"1 of its 4 folders are none of the 3 classes: n09999999"),
-        ("flat", r"val: holds no folders; expected one for each class"),
+        ("flat", r"val: holds 6 pictures, such as n01440764_0\.jpg, but no folders; expected one for each class"),
+        ("other suffixes", r"1 class folders hold no pictures .*: n02084072; there are others: 3 \.heic"),
+        ("no UTF-8", r"the folder b\\xe9 names a class, but is no UTF-8; rename it"),
         ("doubled id", r"names 1 classes twice: n01440764"),
         ("no classes", r"nothing\.txt: no such file"),
         ("empty list", r"classes\.txt: is empty"),
@@ -164,47 +175,64 @@ def test_unreadable_pictures_are_named_or_left_out(folders: Path) -> None:
     assert sum(len(b.targets) for b in batches) == 5 and sum(b.skipped for b in batches) == 1
 
 
-def write_mnist(root: Path) -> None:
-    """MNIST's own files: a header and bytes."""
-    folder = root / "MNIST" / "raw"
-    folder.mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    for prefix, count in (("train", 20), ("t10k", 10)):
-        pictures = rng.integers(0, 256, (count, 28, 28), np.uint8)
-        digits = (np.arange(count) % 10).astype(np.uint8)
-        (folder / f"{prefix}-images-idx3-ubyte").write_bytes(
-            struct.pack(">IIII", 2051, count, 28, 28) + pictures.tobytes()
-        )
-        (folder / f"{prefix}-labels-idx1-ubyte").write_bytes(struct.pack(">II", 2049, count) + digits.tobytes())
-
-
-def mnist(root: Path, **options: Any) -> ClassificationData:
-    return torchvision_set(str(root), name="MNIST", download=False, resolution=R, workers=0, **options)
-
-
-def test_torchvisions_sets(tmp_path: Path) -> None:
-    write_mnist(tmp_path)
-    data = mnist(tmp_path, batch_size=8, val_batch_size=10)
-    assert data.num_classes == 10 and data.info["class_names"][3] == "3 - three"
-    batch = next(iter(data.val_loader()))
-    assert batch.images.shape == (10, 3, R, R) and [t["label"] for t in batch.targets] == list(range(10))
-    assert len(data.train_loader(0)) == 2
-    picture = data.picture(batch.targets[4])
-    assert picture.shape == (3, 28, 28)
-    stored = (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16 + 4 * 784 : 16 + 5 * 784]
-    assert picture[0].numpy().tobytes() == stored
-
-
-def test_sets_that_are_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"data\.name=MNIST, data\.root=.*not found"):
-        mnist(tmp_path)
-    for name in ("MNISTT", "CocoDetection", "os"):
-        with pytest.raises(UserError, match=rf"data\.name='{name}'.*CIFAR10"):
-            torchvision_set(str(tmp_path), name=name, resolution=R)
-
-
 def test_grey_and_transparent_pictures_become_rgb(folders: Path) -> None:
     Image.new("L", (50, 40), 100).save(folders / "val" / IDS[0] / "0.jpg")
     Image.new("RGBA", (50, 40), (10, 20, 30, 128)).save(folders / "val" / IDS[0] / "z.png")
     data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
     assert next(iter(data.val_loader())).images.shape == (7, 3, R, R)
+
+
+def test_what_is_left_out_is_told_once_a_split(folders: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number, name in enumerate(("a.heic", "b.HEIC", "c.svg", ".hidden", "._a.jpg")):
+        (folders / "train" / IDS[number % 3] / name).write_bytes(b"x")
+    (folders / "val" / "loose.png").write_bytes(b"x")
+    with caplog.at_level(logging.WARNING):
+        data = image_folder(str(folders), resolution=R, workers=0)
+    assert len(data.pictures["train"].labels) == 12 and len(data.pictures["val"].labels) == 6
+    train, val = [record.getMessage() for record in caplog.records]
+    assert "train: left out 3 files, 2 .heic, 1 .svg" in train
+    assert "val: left out 1 pictures that lie in no class's folder, such as loose.png" in val
+
+
+def test_folders_named_as_pictures_and_links_in_circles(folders: Path) -> None:
+    place = folders / "val" / IDS[0]
+    (place / "more.jpg").mkdir()
+    (place / "0.jpg").rename(place / "more.jpg" / "0.jpg")
+    (place / "more.jpg" / "up").symlink_to(place)
+    (place / "more.jpg" / "self").symlink_to(place / "more.jpg" / "self")
+    (folders / "val" / IDS[1] / "linked").symlink_to(place)  # not in a circle: its pictures count there too
+    data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
+    found = sorted(t["file"].removeprefix(f"{folders}/val/") for batch in data.val_loader() for t in batch.targets)
+    assert found == [
+        f"{IDS[0]}/1.jpg", f"{IDS[0]}/more.jpg/0.jpg", f"{IDS[1]}/0.jpg", f"{IDS[1]}/1.jpg", f"{IDS[1]}/linked/1.jpg",
+        f"{IDS[1]}/linked/more.jpg/0.jpg", f"{IDS[2]}/0.jpg", f"{IDS[2]}/1.jpg",
+    ]  # fmt: skip
+
+
+def test_names_that_are_no_utf_8(folders: Path) -> None:
+    place = folders / "val" / IDS[0]
+    (place / "0.jpg").rename(place / os.fsdecode(b"b\xe9b\xe9.jpg"))
+    (place / "1.jpg").rename(place / os.fsdecode(b"\xff.png"))
+    (place / os.fsdecode(b"\xff.png")).write_bytes(b"no picture")
+    data = image_folder(str(folders), resolution=R, splits=("val",), workers=0, on_corrupt="skip")
+    files = [Path(t["file"]).name for batch in data.val_loader() for t in batch.targets]
+    assert "b\\xe9b\\xe9.jpg" in files and len(files) == 5
+    strict = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
+    with pytest.raises(UserError, match=r"\\xff\.png: not a readable picture") as caught:
+        list(strict.val_loader())
+    str(caught.value).encode()
+
+
+def test_pictures_are_upright_and_drawn_so(folders: Path) -> None:
+    """As prediction sees them: a picture that its camera took on its side, against the same one stored upright."""
+    upright = Image.radial_gradient("L").resize((48, 72)).convert("RGB")
+    upright.paste((250, 0, 0), (0, 0, 48, 30))
+    turned = Image.Exif()
+    turned[0x0112] = 6  # "turn it by 90 degrees clockwise"
+    upright.transpose(Image.Transpose.ROTATE_90).save(folders / "val" / IDS[0] / "0.jpg", quality=100, exif=turned)
+    upright.save(folders / "val" / IDS[0] / "1.jpg", quality=100)
+    data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
+    batch = next(iter(data.val_loader()))
+    assert batch.targets[0]["size"] == batch.targets[1]["size"] == (72, 48)
+    assert (batch.images[0].int() - batch.images[1].int()).abs().max() <= 8
+    assert data.picture(batch.targets[0]).shape == (3, 72, 48)

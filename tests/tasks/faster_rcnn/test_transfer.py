@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from backbone import MobileNetV1
-from tasks.classification import Classifier
 from tasks.faster_rcnn import FasterRCNN
 from tasks.shared.build import build_task
 from tasks.shared.checkpoint import load_checkpoint, write_weights
+from tasks.shared.classification import Classifier
 from tasks.shared.config import compose_config, plain
 from tasks.shared.transfer import adopt_backbone, freeze, start_from
 from tests.tasks.faster_rcnn.conftest import make_task, pictures, random_boxes, target

@@ -1,5 +1,6 @@
 """Overrides: quoting, checking, and what a checkpoint's config lets itself be told."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from omegaconf import OmegaConf
 from tasks.shared.config import (
     check_keys,
     compose_config,
+    experiment_keys,
     parse_overrides,
     plain,
     quote_paths,
@@ -83,6 +85,44 @@ def test_all_problems_come_in_one_message() -> None:
     assert "optim.rl" in str(caught.value) and "trainer.device" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("argument", "expected"),
+    [
+        ("optim.lr=true", "a number"),
+        ("optim.lr=[1]", "a number"),
+        ("optim.lr=null", "a number"),
+        ("trainer.ema_decay=x", "a number"),
+        ("trainer.compile=1", "true or false"),
+        ("freeze=false", "the keys below it to be set, freeze.up_to, freeze.batch_norm"),
+        ("task.loss=3", "the keys below it to be set, task.loss.classification"),
+        ("task.width=x", "a number"),
+    ],
+)
+def test_a_value_of_another_kind_names_what_is_expected(argument: str, expected: str) -> None:
+    with pytest.raises(UserError, match=re.escape(f"{argument}; expected {expected}")):
+        check_keys(parse_overrides([argument]), compose_config("train", ["task=ssd"]))
+
+
+def test_values_of_the_kind_pass_and_those_that_mean_none() -> None:
+    arguments = [
+        "optim.lr=1", "data.workers=0", "trainer.devices=auto", "trainer.limit_train_batches=3", "task.loss=null",
+        "trainer.ema_decay=null", "task.loss.mining_nms=null", "optim.options={eps: 1}", "optim.options.eps=x",
+        "freeze={up_to: conv_3}", "seed='${oc.decode:3}'", "trainer.precision=32", "optim.lr=x,1",
+    ]  # fmt: skip
+    check_keys(parse_overrides(arguments), compose_config("train", ["task=ssd"]))
+    classifier = compose_config("train", ["task=classification"])
+    check_keys(parse_overrides(["data.augment=null", "data.augment=false"]), classifier)
+    staged = compose_config("train", ["stages={first: ['seed=1']}", "init.stage=first"])
+    check_keys(parse_overrides(["stages=null", "init.stage=null"]), staged)
+
+
+def test_an_experiments_keys_and_choices_are_known() -> None:
+    keys = experiment_keys(parse_overrides(["task=ssd", "experiment=paper_ssd"]))
+    assert {"data", "optim", "data.split", "optim.schedule.decay"} <= keys and "resolution" not in keys
+    assert "init.method" in experiment_keys(parse_overrides(["experiment=[paper_ssd,by_heart]"]))
+    assert not experiment_keys(parse_overrides(["task=ssd", "experiment=null"]))
+
+
 @pytest.fixture
 def run() -> dict[str, Any]:
     """The config that a checkpoint would carry."""
@@ -104,6 +144,19 @@ def test_a_runs_config_takes_overrides_and_other_data(run: dict[str, Any]) -> No
     assert other["data"]["choice"] == "coco" and other["data"]["root"] == "/coco"
     assert other["resolution"] == 256
     assert other["trainer"] == run["trainer"] and other["backbone"] == run["backbone"]
+
+
+def test_what_data_has_from_the_task_follows_it() -> None:
+    """A checkpoint's config is resolved: its data.crop no longer says that it is task.crop."""
+    run = plain(compose_config("train", ["task=classification"]))
+    own = told(run, "task.crop=inception", "task.crop_share=0.5")
+    fresh = told(run, "data=imagenet", "data.root=x", "task.crop=inception", "task.crop_share=0.5")
+    assert all((c["data"]["crop"], c["data"]["crop_share"]) == ("inception", 0.5) for c in (own, fresh))
+    assert own["task"]["crop"] == "inception" and own["data"] == run["data"] | {"crop": "inception", "crop_share": 0.5}
+    for arguments in (["task.crop_share=0.5", "data.crop_share=1.0"], ["data.crop_share=1.0", "task.crop_share=0.5"]):
+        assert told(run, *arguments)["data"]["crop_share"] == 1.0, "what is said of data alone stays"
+    detector = plain(compose_config("train", ["task=faster_rcnn"]))
+    assert told(detector, "task.resize=keep_aspect")["data"] == detector["data"] | {"resize": "keep_aspect"}
 
 
 @pytest.mark.parametrize("argument", ["backbone=timm", "experiment=by_heart", "task=other"])

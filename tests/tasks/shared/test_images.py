@@ -1,9 +1,91 @@
-"""Pictures in their squares: where they lie, what is beside them, and the way back."""
+"""Reading pictures; pictures in their squares: where they lie, what is beside them, and the way back."""
 
+import os
+from pathlib import Path
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 
-from tasks.shared.images import GREY, check_resize, fit, fit_scale, fitted_size, square
+from tasks.shared.errors import UserError
+from tasks.shared.images import GREY, check_resize, fit, fit_scale, fitted_size, read_image, square
+
+LEVELS = np.random.default_rng(0).integers(0, 1 << 16, (20, 30)).astype(np.uint16)
+
+
+def test_of_16_bits_the_upper_eight_are_kept(tmp_path: Path) -> None:
+    for name in ("grey.tif", "grey.png"):
+        Image.fromarray(LEVELS).save(tmp_path / name)
+    (tmp_path / "grey.pgm").write_bytes(b"P5 30 20 65535\n" + LEVELS.astype(">u2").tobytes())
+    Image.fromarray(LEVELS.astype(np.int32)).save(tmp_path / "wide.tif")
+    (tmp_path / "big.tif").write_bytes(big_endian_tiff(LEVELS))
+    expected = torch.from_numpy((LEVELS // 256).astype(np.uint8)).expand(3, -1, -1)
+    for file in tmp_path.iterdir():
+        assert torch.equal(read_image(file), expected), file
+
+
+def big_endian_tiff(levels: np.ndarray) -> bytes:
+    """One strip of 16-bit grey behind the shortest directory that TIFF 6.0 allows, which PIL opens as `I;16B`."""
+    height, width = levels.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 8, 277: 1, 278: height, 279: 2 * levels.size}
+    pixels = levels.astype(">u2").tobytes()
+    entries = b"".join(tag.to_bytes(2) + b"\0\4" + (1).to_bytes(4) + value.to_bytes(4) for tag, value in tags.items())
+    start = (8 + len(pixels)).to_bytes(4)
+    return b"MM\0*" + start + pixels + len(tags).to_bytes(2) + entries + bytes(4)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [(LEVELS.astype(np.float32), "floating-point numbers"), (LEVELS.astype(np.int32) * 4, "numbers of 32 bits")],
+)
+def test_pixels_of_an_unknown_range_are_refused(pixels: np.ndarray, expected: str, tmp_path: Path) -> None:
+    Image.fromarray(pixels).save(tmp_path / "x.tif")
+    with pytest.raises(UserError, match=rf"x\.tif: not a readable picture.*{expected}.*expected .*8 or 16"):
+        read_image(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
+def test_exif_turns_a_picture_as_pil_does(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif, picture = Image.Exif(), Image.fromarray(LEVELS.astype(np.uint8)).convert("RGB")
+    exif[0x0112] = orientation
+    picture.save(tmp_path / f"x.{kind}", exif=exif, lossless=True)  # which WebP alone looks at
+    with Image.open(tmp_path / f"x.{kind}") as stored:
+        stored.load()
+        upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB")).transpose(2, 0, 1)
+        as_stored = np.asarray(stored.convert("RGB")).transpose(2, 0, 1)
+    assert np.array_equal(read_image(tmp_path / f"x.{kind}", exif=True).numpy(), upright)
+    assert np.array_equal(read_image(tmp_path / f"x.{kind}").numpy(), as_stored)
+
+
+def test_damaged_files_are_refused(tmp_path: Path) -> None:
+    """Each with one bit turned in the middle of its pixels, or half of it: no crash, and a message that names it."""
+    picture, refused = Image.fromarray(LEVELS.astype(np.uint8)).resize((200, 160)).convert("RGB"), 0
+    for kind in ("png", "jpg", "webp", "gif", "tif", "bmp"):
+        picture.save(tmp_path / f"x.{kind}")
+        whole = (tmp_path / f"x.{kind}").read_bytes()
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 16
+        for number, content in enumerate((bytes(flipped), whole[: len(whole) // 2], whole[:3], b"")):
+            (tmp_path / f"{number}.{kind}").write_bytes(content)
+            try:
+                read_image(tmp_path / f"{number}.{kind}", exif=True)
+            except UserError as error:
+                refused += 1
+                assert f"{number}.{kind}: not a readable picture, or truncated" in str(error)
+            else:
+                assert number == 0 and kind != "png", "nothing in those formats tells that a bit is another"
+    assert refused >= 6 * 3 + 1
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder.jpg").mkdir()
+    (tmp_path / "circle.jpg").symlink_to(tmp_path / "circle.jpg")
+    for name in ("folder.jpg", "circle.jpg", "none.jpg", os.fsdecode(b"\xe9.jpg")):
+        with pytest.raises(UserError, match="no such file") as caught:
+            read_image(tmp_path / name)
+        str(caught.value).encode()
 
 
 @pytest.mark.parametrize(

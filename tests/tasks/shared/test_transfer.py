@@ -13,6 +13,7 @@ from tasks.shared.checkpoint import KEY, Checkpoint
 from tasks.shared.config import compose_config
 from tasks.shared.errors import UserError
 from tasks.shared.optim import parameter_groups
+from tasks.shared.timm_backbone import TimmBackbone
 from tasks.shared.transfer import adopt_backbone, freeze, start_from
 from tasks.ssd import SSD
 
@@ -31,6 +32,15 @@ def test_a_kept_head_takes_every_weight() -> None:
     old, new = network(), network()
     start_from(new, checkpoint_of(old), "keep", INFO)
     assert all(torch.equal(old.state_dict()[name], t) for name, t in new.state_dict().items())
+
+
+def test_a_head_is_kept_where_classes_have_the_same_ids() -> None:
+    old, new = network(), network()
+    info = {"class_ids": ["n02012849", "n03126707"], "class_names": ["crane", "crane"]}
+    start_from(new, checkpoint_of(old, info), "keep", info | {"class_names": ["crane (bird)", "crane (machine)"]})
+    assert all(torch.equal(old.state_dict()[name], t) for name, t in new.state_dict().items())
+    with pytest.raises(UserError, match="other classes"):
+        start_from(new, checkpoint_of(old, info), "keep", info | {"class_ids": ["n03126707", "n02012849"]})
 
 
 def test_a_new_head_keeps_its_own_weights(caplog: pytest.LogCaptureFixture) -> None:
@@ -83,6 +93,17 @@ def test_an_unknown_layer_lists_those_there_are() -> None:
         freeze(network(), "conv_99", batch_norm=False)
 
 
+def test_a_stage_of_a_timm_model_and_all_before_it_are_frozen() -> None:
+    task = SSD(TimmBackbone("mobilenetv3_small_050", (16, 32)), 2, 64)
+    freeze(task, "blocks.2", batch_norm=False)
+    body: Any = task.backbone.net
+    early = [body.conv_stem, body.bn1, *body.blocks[:3]]
+    assert not any(p.requires_grad for module in early for p in module.parameters())
+    assert all(p.requires_grad for module in (*body.blocks[3:], task.head) for p in module.parameters())
+    with pytest.raises(UserError, match=r"freeze\.up_to=blocks\.9: .*conv_stem, .*blocks\.0, blocks\.1.*, blocks$"):
+        freeze(task, "blocks.9", batch_norm=False)
+
+
 @pytest.fixture
 def old_run(tmp_path: Path) -> Path:
     """A checkpoint of task=ssd with alpha 0.25 and symmetric padding at 96 pixels."""
@@ -116,3 +137,25 @@ def test_what_the_user_asked_for_is_not_overruled(old_run: Path) -> None:
     config = composed(old_run, "backbone.alpha=0.5", "backbone.padding=same")
     with pytest.raises(UserError, match=r"alpha=0\.5 .* has 0\.25; backbone\.padding=same .* has symmetric"):
         adopt_backbone(config, {"backbone.alpha", "backbone.padding"})
+
+
+def test_an_experiment_keeps_what_it_sets_and_nothing_else(old_run: Path) -> None:
+    config = composed(old_run, "experiment=by_heart")
+    adopt_backbone(config, {"experiment"}, {"data.augment", "init.method"})
+    assert config.resolution == 96 and config.backbone.alpha == 0.25
+    config = composed(old_run, "resolution=128")  # as an experiment would
+    adopt_backbone(config, {"experiment"}, {"resolution"})
+    assert config.resolution == 128
+    with pytest.raises(UserError, match=r"alpha=1\.0 was asked for, but the run has 0\.25"):
+        adopt_backbone(composed(old_run), {"experiment"}, {"backbone", "backbone.alpha"})
+
+
+def test_a_method_that_the_runs_weights_would_replace_is_refused(old_run: Path) -> None:
+    for head in ("keep", "new"):
+        config = composed(old_run, "init.method=isometric", f"init.head={head}")
+        adopt_backbone(config, {"init.run"})  # a recipe's gives way
+        if head == "new":
+            adopt_backbone(config, {"init.method"})
+            continue
+        with pytest.raises(UserError, match=r"init\.method=isometric, init\.run=.*old\.ckpt: .*init\.head=new"):
+            adopt_backbone(config, {"init.method"})

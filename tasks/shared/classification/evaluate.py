@@ -1,13 +1,15 @@
 """Top-1 and top-5 accuracy, and which classes are taken for which."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch.distributed as dist
+from torch import Tensor
 
+from tasks.shared.classification.confused import draw_confused
 from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
 
@@ -21,9 +23,16 @@ class TopKEvaluator:
         data_ids: class ids of the data's labels.
         class_ids, class_names: what the network's outputs mean. Each of the data's classes must be among them; those
             that the data does not have are answers as wrong as any other.
+        picture: the original picture (3, H, W) uint8 of a target, to show what was confused; None shows nothing.
     """
 
-    def __init__(self, data_ids: Sequence[str], class_ids: Sequence[str], class_names: Sequence[str]):
+    def __init__(
+        self,
+        data_ids: Sequence[str],
+        class_ids: Sequence[str],
+        class_names: Sequence[str],
+        picture: Callable[[dict[str, Any]], Tensor] | None = None,
+    ):
         index = {name: label for label, name in enumerate(class_ids)}
         if unknown := [name for name in data_ids if name not in index]:
             raise UserError(
@@ -31,18 +40,20 @@ class TopKEvaluator:
                 f"network knows: {', '.join(unknown[:5])}; it knows {', '.join(class_ids[:5])} ..."
             )
         self.network_label = [index[name] for name in data_ids]
-        self.class_ids, self.class_names = list(class_ids), list(class_names)
+        self.class_ids, self.class_names, self.picture = list(class_ids), list(class_names), picture
         self.reset()
 
     def reset(self) -> None:
         self.files: list[str] = []
+        self.indices: list[int] = []  # of the pictures in the data
         self.truth: list[int] = []
         self.found: list[list[int]] = []  # a picture's classes, best first
 
     def update(self, results: Sequence[Any], targets: Targets) -> None:
-        """results: `labels` (K,) best first; targets: `label` and `file`."""
+        """results: `labels` (K,) best first; targets: `label`, `index` and `file`."""
         for result, target in zip(results, targets, strict=True):
             self.files.append(target["file"])
+            self.indices.append(target["index"])
             self.truth.append(self.network_label[target["label"]])
             self.found.append(result.labels.tolist())
 
@@ -50,8 +61,10 @@ class TopKEvaluator:
         """Under DDP: every process gets the answers of all."""
         if dist.is_initialized() and dist.get_world_size() > 1:
             parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.files, self.truth, self.found))
-            self.files, self.truth, self.found = ([x for part in parts for x in part[k]] for k in range(3))
+            dist.all_gather_object(parts, (self.files, self.indices, self.truth, self.found))
+            self.files, self.indices, self.truth, self.found = (
+                [x for part in parts for x in part[k]] for k in range(4)
+            )
 
     def compute(self) -> dict[str, float]:
         """`top1`, `top5` (where there are more than five classes) and `class_mean`, the mean of the classes' top-1."""
@@ -66,7 +79,7 @@ class TopKEvaluator:
         return figures
 
     def save(self, folder: Path) -> None:
-        """predictions.csv, classes.csv (the worst class first) and confusion.png."""
+        """predictions.csv, classes.csv (the worst class first), confusion.png, and confused.jpg where anything is."""
         with (folder / "predictions.csv").open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["file", "class", *(f"answer_{k + 1}" for k in range(len(self.found[0])))])
@@ -82,6 +95,12 @@ class TopKEvaluator:
                     [self.class_ids[label], self.class_names[label], count, f"{share:.4f}", other_id, f"{taken:.4f}"]
                 )
         self._draw_confusion([row[0] for row in ranking[:WORST]], folder / "confusion.png")
+        (folder / "confused.jpg").unlink(missing_ok=True)  # of an earlier evaluation of a resumed run
+        if self.picture is not None:
+            truth, best, read = np.array(self.truth), np.array(self.found)[:, 0], self.picture
+            sheet = draw_confused(truth, best, self.class_names, lambda k: read({"index": self.indices[k]}))
+            if sheet is not None:
+                sheet.save(folder / "confused.jpg", quality=92)
 
     def ranking(self) -> list[tuple[int, int, float, int, float]]:
         """Label, pictures, top-1, the class it is mostly taken for and how often; the worst first."""

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from backbone import MobileNetV1, count_cost
-from tasks.classification import Classifier
-from tasks.classification.model import Answer
+from tasks.shared.classification import Classifier
+from tasks.shared.classification.model import Answer
 
 INFO = {"class_ids": ["n1", "n2", "n3", "n4", "n5", "n6"], "class_names": ["a", "b", "c", "d", "e", "f"]}
 
@@ -53,6 +53,25 @@ def test_the_loss_is_cross_entropy_with_smoothing() -> None:
     assert torch.allclose(task.loss(logits, [{"label": 0}, {"label": 2}])["cross_entropy"], by_hand)
 
 
+def test_the_loss_for_noisy_labels() -> None:
+    """(1 - p^q) / q, which tends to cross-entropy as q tends to 0, and has a gradient where p is 0."""
+    logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]], requires_grad=True)
+    targets = [{"label": 0}, {"label": 2}]
+    right = logits.softmax(-1)[[0, 1], [0, 2]]
+    for q in (0.7, 1.0):
+        loss = Classifier(MobileNetV1(0.25), 3, 64, noise_q=q).loss(logits, targets)["generalised_cross_entropy"]
+        assert torch.allclose(loss, ((1 - right**q) / q).mean())
+    nearly = Classifier(MobileNetV1(0.25), 3, 64, noise_q=1e-4).loss(logits, targets)["generalised_cross_entropy"]
+    assert torch.allclose(nearly, -right.log().mean(), rtol=1e-3)
+    hopeless = torch.tensor([[0.0, 500.0, 0.0]], requires_grad=True)
+    task = Classifier(MobileNetV1(0.25), 3, 64, noise_q=0.7)
+    task.loss(hopeless, [{"label": 0}])["generalised_cross_entropy"].backward()
+    assert hopeless.grad is not None and hopeless.grad.isfinite().all()
+    for noise_q, smoothing in ((-0.1, 0.0), (1.1, 0.0), (0.7, 0.1)):
+        with pytest.raises(ValueError, match=r"task\.noise_q="):
+            Classifier(MobileNetV1(0.25), 3, 64, noise_q=noise_q, label_smoothing=smoothing)
+
+
 def test_predictions_are_the_best_five(task: Classifier) -> None:
     logits = torch.tensor([[0.0, 3.0, 1.0, 2.0, -1.0, -9.0]])
     (answer,) = task.predict(logits, torch.tensor([[10, 10]]))
@@ -72,20 +91,32 @@ def test_dropout_works_in_training_alone(task: Classifier) -> None:
     assert not torch.equal(dropping(images), dropping(images))
 
 
+def bar(sheet: Image.Image, line: int) -> str:
+    """The colour of a line of the text below a small picture."""
+    colors = [sheet.getpixel((60, y)) for y in range(262, sheet.height - 6)]
+    kinds = ["green" if g > r + 30 else "red" if r > g + 30 else "" for r, g, b in colors]  # type: ignore[misc]
+    runs = [kind for k, kind in enumerate(kinds) if kind and (k == 0 or kinds[k - 1] != kind)]
+    return runs[line]
+
+
 def test_the_drawing_says_whether_it_is_right(task: Classifier) -> None:
     answer = Answer(torch.tensor([1, 0, 2]), torch.tensor([0.7, 0.2, 0.1]))
     image = Image.new("RGB", (40, 30), "gray")
-    sheets = [task.draw(image, answer, INFO, truth) for truth in (None, {"class_name": "b"}, {"class_name": "a"})]
+    sheets = [task.draw(image, answer, INFO, truth) for truth in (None, {"class_id": "n2"}, {"class_id": "n1"})]
     assert all(min(sheet.size) >= 256 for sheet in sheets), "small pictures are enlarged"
     assert sheets[0].size[1] < sheets[1].size[1], "the truth has a line"
 
-    def bar(sheet: Image.Image, line: int) -> str:
-        colors = [sheet.getpixel((60, y)) for y in range(262, sheet.height - 6)]
-        kinds = ["green" if g > r + 30 else "red" if r > g + 30 else "" for r, g, b in colors]  # type: ignore[misc]
-        runs = [kind for k, kind in enumerate(kinds) if kind and (k == 0 or kinds[k - 1] != kind)]
-        return runs[line]
-
     assert bar(sheets[1], 0) == "green" and bar(sheets[2], 0) == "red"
+
+
+def test_a_class_of_the_same_name_is_drawn_as_wrong(task: Classifier) -> None:
+    """ImageNet has two classes `crane`, a bird and a machine."""
+    info = {"class_ids": ["n02012849", "n03126707", "n01440764"], "class_names": ["crane", "crane", "tench"]}
+    answer = Answer(torch.tensor([1, 2, 0]), torch.tensor([0.8, 0.1, 0.1]))
+    bird, machine = (
+        task.draw(Image.new("RGB", (40, 30), "gray"), answer, info, {"class_id": i}) for i in info["class_ids"][:2]
+    )
+    assert bar(bird, 0) == "red" and bar(machine, 0) == "green"
 
 
 @pytest.mark.parametrize(

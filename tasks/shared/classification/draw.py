@@ -10,11 +10,13 @@ SMALLEST = 256  # pixels: a picture below it is enlarged, so that the text can b
 RIGHT, WRONG, NEUTRAL = (80, 200, 90), (240, 90, 80), (120, 170, 250)
 
 
-def draw_answer(image: Image.Image, answers: Sequence[tuple[str, float]], truth: str | None = None) -> Image.Image:
+def draw_answer(
+    image: Image.Image, answers: Sequence[tuple[str, float]], truth: str | None = None, right: int | None = None
+) -> Image.Image:
     """The picture with the best three classes below it, a bar each as long as its probability.
 
-    answers: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars, and bars
-    of it are green, others red.
+    answers: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars. right: which
+    of the answers is right, as names need not be unique; where the truth is known, its bar is green, others are red.
     """
     image = image.convert("RGB")
     if max(image.size) > MOST_ASPECT * min(image.size):  # only the middle of a very long picture
@@ -34,21 +36,23 @@ def draw_answer(image: Image.Image, answers: Sequence[tuple[str, float]], truth:
     draw = ImageDraw.Draw(sheet)
     y = image.height + margin
     if truth is not None:
-        draw.text((margin, y), _fit(draw, f"is: {truth}", font, image.width - 2 * margin), fill="white", font=font)
+        draw.text((margin, y), fit_text(draw, f"is: {truth}", font, image.width - 2 * margin), fill="white", font=font)
         y += line
-    for name, probability in answers[:SHOWN]:
-        color = NEUTRAL if truth is None else RIGHT if name == truth else WRONG
+    for place, (name, probability) in enumerate(answers[:SHOWN]):
+        color = NEUTRAL if truth is None else RIGHT if place == right else WRONG
         draw.rectangle((0, y + 1, round(image.width * probability), y + line - 2), fill=tuple(c // 2 for c in color))
         share = f"{100 * probability:.0f} %"
         wide = draw.textlength(share, font=font)
         draw.text((image.width - wide - margin, y + line // 8), share, fill="white", font=font)
-        text = _fit(draw, name, font, image.width - wide - 3 * margin)
+        text = fit_text(draw, name, font, image.width - wide - 3 * margin)
         draw.text((margin, y + line // 8), text, fill="white", font=font)
         y += line
     return sheet
 
 
-def _fit(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float) -> str:
+def fit_text(
+    draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float
+) -> str:
     """`text`, shortened to `width` pixels."""
     if draw.textlength(text, font=font) <= width:
         return text

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from backbone import Backbone, Published
-from tasks.classification.draw import draw_answer
-from tasks.classification.evaluate import TopKEvaluator
-from tasks.classification.names import imagenet_ids, names_of
+from tasks.shared.classification.draw import draw_answer
+from tasks.shared.classification.evaluate import TopKEvaluator
+from tasks.shared.classification.names import imagenet_ids, names_of
 from tasks.shared.contract import Normalize, Targets, Task
 from tasks.shared.crops import center_crop, check_crop
+from tasks.shared.pooled_head import PooledHead
 
 TOP = 5
 
@@ -34,6 +35,9 @@ class Classifier(Task):
         resolution: side of the square input picture in pixels.
         dropout: share of features that training drops (TF-slim keeps 0.999).
         label_smoothing: share of the target that is spread over all classes; the paper uses none (Sec. 3.2).
+        noise_q: for labels that are often wrong: the generalised cross-entropy (1 - p^q) / q of the right class's
+            probability p (Zhang and Sabuncu 2018). 0 is cross-entropy, which weighs doubtful labels most; 1 weighs all
+            alike, and learns slowly. They take 0.7.
         crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
 
     Raises ValueError for a resolution below the backbone's deepest stride, and for shares outside their range.
@@ -50,40 +54,37 @@ class Classifier(Task):
         *,
         dropout: float = 0.001,
         label_smoothing: float = 0.0,
+        noise_q: float = 0.0,
         crop: str = "short_side",
         crop_share: float = 0.875,
     ):
         super().__init__()
-        last = backbone.feature_info[-1]
-        if resolution < last.stride:
-            raise ValueError(f"resolution={resolution} is below the backbone's stride; expected at least {last.stride}")
-        if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}; a classifier needs at least 2 classes")
-        for key, value in (("dropout", dropout), ("label_smoothing", label_smoothing)):
-            if not 0 <= value < 1:
-                raise ValueError(f"task.{key}={value}; expected 0 up to below 1")
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"task.label_smoothing={label_smoothing}; expected 0 up to below 1")
+        if not 0 <= noise_q <= 1:
+            raise ValueError(f"task.noise_q={noise_q}; expected 0 to 1")
+        if noise_q and label_smoothing:
+            raise ValueError(f"task.noise_q={noise_q} takes no task.label_smoothing={label_smoothing}; expected one 0")
         check_crop(crop, crop_share)
         self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
-        self.label_smoothing = label_smoothing
+        self.label_smoothing, self.noise_q = label_smoothing, noise_q
         self.normalize = Normalize(backbone.input_mean, backbone.input_std)
         self.backbone = backbone
-        self.dropout = nn.Dropout(dropout)
-        self.head = nn.Linear(last.channels, num_classes)
-        nn.init.trunc_normal_(self.head.weight, std=0.09, a=-0.18, b=0.18)  # TF-slim's, as the backbone's
-        nn.init.zeros_(self.head.bias)
+        self.head = PooledHead(backbone, num_classes, resolution, dropout)
 
     def prepare(self, image: Tensor) -> Tensor:
         return center_crop(image, self.resolution, self.crop, self.crop_share)
 
     def forward(self, images: Tensor) -> Tensor:
         """images (B, 3, H, W), uint8 or float in 0 to 255 -> class logits (B, num_classes)."""
-        maps = self.backbone(self.normalize(images))
-        features = maps[self.backbone.feature_info[-1].name].mean((2, 3))
-        return self.head(self.dropout(features))
+        return self.head(self.backbone(self.normalize(images)))
 
     def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
         """targets: `label` (int) each."""
         labels = torch.tensor([target["label"] for target in targets], device=outputs.device)
+        if self.noise_q:
+            right = outputs.float().log_softmax(-1).gather(1, labels[:, None])  # a logarithm: its gradient stays finite
+            return {"generalised_cross_entropy": (1 - (self.noise_q * right).exp()).mean() / self.noise_q}
         return {"cross_entropy": F.cross_entropy(outputs.float(), labels, label_smoothing=self.label_smoothing)}
 
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Answer]:
@@ -91,12 +92,15 @@ class Classifier(Task):
         return [Answer(*pair) for pair in zip(labels.cpu(), probabilities.cpu(), strict=True)]
 
     def evaluator(self, data: Any, info: dict[str, Any]) -> TopKEvaluator:
-        return TopKEvaluator(data.info["class_ids"], info["class_ids"], info["class_names"])
+        return TopKEvaluator(data.info["class_ids"], info["class_ids"], info["class_names"], data.picture)
 
     def draw(self, image: Image.Image, result: Answer, info: dict[str, Any], target: Any = None) -> Image.Image:
-        names = info["class_names"]
-        shown = [(names[k], p) for k, p in zip(result.labels.tolist(), result.probabilities.tolist(), strict=True)]
-        return draw_answer(image, shown, None if target is None else target.get("class_name"))
+        names, labels = info["class_names"], result.labels.tolist()
+        shown = [(names[k], p) for k, p in zip(labels, result.probabilities.tolist(), strict=True)]
+        if target is None:
+            return draw_answer(image, shown)
+        truth = info["class_ids"].index(target["class_id"])  # the data's labels may be in another order
+        return draw_answer(image, shown, names[truth], labels.index(truth) if truth in labels else None)
 
     @classmethod
     def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:

@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.classification.evaluate import TopKEvaluator
-from tasks.classification.model import Answer
+from tasks.shared.classification.confused import CAPTION, GAP, PLACES, TILE, Pair, most_confused
+from tasks.shared.classification.evaluate import TopKEvaluator
+from tasks.shared.classification.model import Answer
 from tasks.shared.errors import UserError
 
 IDS = [f"c{k}" for k in range(8)]
@@ -20,8 +21,8 @@ def answer(*labels: int) -> Answer:
     return Answer(torch.tensor(labels), torch.linspace(0.5, 0.1, len(labels)))
 
 
-def target(label: int, file: str = "a.jpg") -> dict:
-    return {"label": label, "file": file}
+def target(label: int, file: str = "a.jpg", index: int = 0) -> dict:
+    return {"label": label, "file": file, "index": index}
 
 
 def test_figures_by_hand() -> None:
@@ -63,6 +64,16 @@ def test_classes_are_matched_by_id() -> None:
         TopKEvaluator(["c6", "dog"], IDS, NAMES)
 
 
+def test_classes_may_have_the_same_name(tmp_path: Path) -> None:
+    """Two cranes: an answer is right by its id, and each has a line of its own."""
+    evaluator = TopKEvaluator(IDS, IDS, ["crane"] * 8)
+    evaluator.update([answer(1, 0, 2, 3, 4), answer(1, 0, 2, 3, 4)], [target(0), target(1)])
+    assert evaluator.compute() == {"top1": 0.5, "top5": 1.0, "class_mean": 0.5}
+    evaluator.save(tmp_path)
+    rows = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert [(row["class"], row["mostly_taken_for"]) for row in rows] == [("c0", "c1"), ("c1", "")]
+
+
 def test_what_is_written(tmp_path: Path) -> None:
     evaluator = TopKEvaluator(IDS, IDS, NAMES)
     results = [answer(0, 1, 2, 3, 4), answer(5, 1, 2, 3, 4), answer(5, 0, 2, 3, 4), answer(3, 1, 2, 4, 5)]
@@ -76,3 +87,31 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert predictions[1] | {"file": "b", "class": "c1", "answer_1": "c5", "answer_2": "c1"} == predictions[1]
     with Image.open(tmp_path / "confusion.png") as picture:
         assert picture.width > 300 and len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+
+
+def test_the_most_confused_pairs() -> None:
+    truth = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 3])
+    best = np.array([1, 1, 0, 2, 1, 0, 0, 2, 3, 3])
+    # 0 -> 1: 2 of 4; 1 -> 0: 1 of 2, fewer pictures of the same share; 2 -> 0 and 2 -> 3: 1 of 3; 0 -> 2: 1 of 4.
+    assert most_confused(truth, best) == [Pair(0, 1, 2, 4), Pair(2, 0, 1, 3), Pair(2, 3, 1, 3)]
+    assert most_confused(truth, truth) == []
+
+
+def test_confused_pairs_are_drawn_from_the_right_pictures(tmp_path: Path) -> None:
+    """Picture k is grey, of level 10 k."""
+    evaluator = TopKEvaluator(IDS, IDS, NAMES, lambda t: torch.full((3, 60, 80), 10 * t["index"], dtype=torch.uint8))
+    found = [3, 3, 4, 4, 4]
+    evaluator.update(
+        [answer(k, 1, 2, 5, 6) for k in found], [target(t, index=5 + n) for n, t in enumerate((3, 3, 3, 4, 4))]
+    )
+    evaluator.save(tmp_path)
+    sheet = np.asarray(Image.open(tmp_path / "confused.jpg").convert("L"))
+    part = PLACES * TILE + GAP
+    middle = GAP + CAPTION + TILE // 2
+    levels = [int(sheet[middle, GAP + number * part + place * TILE + TILE // 2]) for number, place in
+              ((0, 0), (0, 1), (1, 0), (2, 0), (2, 1))]  # fmt: skip
+    assert levels == pytest.approx([50, 60, 70, 80, 90], abs=4)
+    evaluator.reset()
+    evaluator.update([answer(3, 1, 2, 5, 6)], [target(3)])
+    evaluator.save(tmp_path)
+    assert not (tmp_path / "confused.jpg").exists(), "nothing is confused any more"

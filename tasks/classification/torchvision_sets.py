@@ -1,0 +1,117 @@
+"""The data sets of torchvision that have one class a picture."""
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+from urllib.error import URLError
+
+import numpy as np
+from torch import Tensor
+from torchvision import datasets
+
+from tasks.shared.classification.data import ClassificationData
+from tasks.shared.errors import UserError
+from tasks.shared.images import from_pil
+from tasks.shared.picture_set import Pictures
+
+# What the argument `train` (true or false) or `split` of each is given for training and for evaluation.
+SETS: dict[str, tuple[Any, Any]] = {
+    **dict.fromkeys(
+        ("CIFAR10", "CIFAR100", "EMNIST", "FashionMNIST", "KMNIST", "MNIST", "QMNIST", "USPS"), (True, False)
+    ),
+    **dict.fromkeys(
+        ("Country211", "DTD", "FER2013", "Flowers102", "Food101", "GTSRB", "RenderedSST2", "STL10", "StanfordCars",
+         "SVHN"), ("train", "test")
+    ),
+    **dict.fromkeys(("FGVCAircraft", "OxfordIIITPet"), ("trainval", "test")),
+    **dict.fromkeys(("CLEVRClassification", "ImageNet", "Imagenette"), ("train", "val")),
+    "Places365": ("train-standard", "val"),
+}  # fmt: skip
+
+
+class TorchvisionPictures:
+    """One of torchvision's data sets; pictures are converted to RGB."""
+
+    def __init__(self, dataset: Any, labels: np.ndarray, title: str):
+        self.dataset, self.labels, self.title = dataset, labels, title
+
+    def name(self, index: int) -> str:
+        return f"{self.title}/{index:06d}"
+
+    def read(self, index: int) -> Tensor:
+        try:
+            image, _ = self.dataset[index]
+            return from_pil(image)
+        except (OSError, ValueError, SyntaxError) as error:
+            raise UserError(f"{self.name(index)}: cannot be read ({error})") from error
+
+
+def torchvision_set(
+    root: str,
+    *,
+    name: str,
+    train_split: Any = None,
+    val_split: Any = None,
+    options: dict[str, Any] | None = None,
+    download: bool = True,
+    splits: Sequence[str] = ("train", "val"),
+    **settings: Any,
+) -> ClassificationData:
+    """A data set of `torchvision.datasets`, by its class's name, one of `SETS`.
+
+    Args:
+        train_split, val_split: what its argument `train` or `split` is given; None takes what `SETS` says.
+        options: more arguments of its class, such as EMNIST's `split`.
+        download: fetch it where it is not in `root` yet.
+        settings: of `ClassificationData`.
+    """
+    if not isinstance(name, str) or name not in SETS:
+        raise UserError(
+            f"data.name={name!r}: expected a set of torchvision.datasets that has a class a picture and a training and "
+            f"a test split: {', '.join(sorted(SETS))}"
+        )
+    if not isinstance(options, dict | None):
+        raise UserError(f"data.options={options!r}; expected arguments of torchvision.datasets.{name}, or null")
+    key = "train" if SETS[name][0] is True else "split"
+    given = {"train": train_split, "val": val_split}
+    values = {split: SETS[name][k] if given[split] is None else given[split] for k, split in enumerate(given)}
+    opened = [settings.get("evaluate_on", "val") if split == "val" else split for split in splits]
+    more = options or {}
+    made = {split: _open(name, root, {key: values[split]} | more, download) for split in dict.fromkeys(opened)}
+    labels = {split: _labels_of(each, f"data.name={name}, {key}={values[split]}") for split, each in made.items()}
+    pictures: dict[str, Pictures] = {
+        split: TorchvisionPictures(each, labels[split], f"{name}/{split}") for split, each in made.items()
+    }
+    first = made[opened[0]]
+    known = getattr(first, "classes", None) or range(1 + max(int(y.max()) for y in labels.values()))
+    # ImageNet's classes have several names each, of which the first need not be its alone, and ids.
+    names = [str(each[0] if isinstance(each, tuple) else each) for each in known]
+    return ClassificationData(pictures, getattr(first, "wnids", names), names, **settings)
+
+
+def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> Any:
+    cls = getattr(datasets, name)
+    # Some hand what they do not know to the class that they extend.
+    if any("download" in inspect.signature(base).parameters for base in cls.__mro__[:-1]):
+        arguments["download"] = download
+    try:
+        return cls(root, **arguments)
+    except ImportError as error:
+        raise UserError(f"data.name={name}: torchvision reads it with a package that is absent: {error}") from error
+    except (RuntimeError, ValueError, TypeError, OSError, URLError) as error:
+        told = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        more = f"; data.options takes arguments of torchvision.datasets.{name}" if isinstance(error, TypeError) else ""
+        raise UserError(f"data.name={name}, data.root={root}, {told}: {reason}{more}") from error
+
+
+def _labels_of(dataset: Any, title: str) -> np.ndarray:
+    """All labels, from the list that the set holds, as asking for each would read its picture."""
+    found = next((each for each in ("targets", "labels", "_labels") if getattr(dataset, each, None) is not None), None)
+    listed = [sample[-1] for sample in dataset._samples] if found is None else getattr(dataset, found)
+    labels = np.asarray(listed)
+    if labels.ndim == 2:  # QMNIST has more to say of each digit, its class first
+        labels = labels[:, 0]
+    if labels.dtype.kind not in "iu" or len(labels) == 0 or labels.min() < 0:
+        raise UserError(f"{title}: this split has pictures without a class; expected one that has a class for each")
+    return labels.astype(np.int64)

@@ -1,0 +1,96 @@
+"""Pictures of one class each, cut to squares."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from tasks.shared.crops import TrainCrop, check_crop
+from tasks.shared.errors import UserError
+from tasks.shared.images import OnCorrupt
+from tasks.shared.loading import make_loader
+from tasks.shared.picture_set import POLICIES, PictureDataset, Pictures
+
+
+class ClassificationData:
+    """Training and validation pictures of one class each, see `tasks.shared.contract.Data`.
+
+    Args:
+        pictures: by split.
+        class_ids, class_names: of the labels, in their order. Ids tell the classes of data and network apart.
+        resolution: side in pixels that the network is given.
+        batch_size, val_batch_size: pictures a step.
+        augment: area, aspect and flip of `TrainCrop`, and `policy` of `PictureDataset`; None takes training pictures
+            as evaluation does.
+        crop, crop_share: how pictures are cut for evaluation, see `center_crop`.
+        evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
+        on_corrupt: "error", or "skip" to leave out and report pictures that are unreadable.
+        workers: loader processes; None chooses from the machine.
+        reports, seen_in: see `tasks.shared.contract.Data`.
+    """
+
+    kind = "classification"
+
+    def __init__(
+        self,
+        pictures: dict[str, Pictures],
+        class_ids: Sequence[str],
+        class_names: Sequence[str] | None = None,
+        *,
+        resolution: int,
+        batch_size: int = 64,
+        val_batch_size: int = 100,
+        augment: dict[str, Any] | bool | None = None,
+        crop: str = "short_side",
+        crop_share: float = 0.875,
+        evaluate_on: str = "val",
+        on_corrupt: str = "error",
+        workers: int | None = None,
+        reports: dict[str, str | Image.Image] | None = None,
+        seen_in: dict[str, str] | None = None,
+    ):
+        if evaluate_on not in ("train", "val"):
+            raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
+        if batch_size < 1 or val_batch_size < 1:
+            raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
+        check_crop(crop, crop_share)
+        self.pictures, self.resolution, self.evaluate_on = pictures, resolution, evaluate_on
+        self.batch_size, self.val_batch_size, self.workers = batch_size, val_batch_size, workers
+        self.on_corrupt = OnCorrupt(on_corrupt)
+        self.reports, self.seen_in = reports or {}, seen_in or {}
+        self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
+        if augment is False:  # as data=coco has it
+            augment = None
+        if not isinstance(augment, dict | None):
+            raise UserError(f"data.augment={augment!r}; expected null, or area, aspect, flip and policy")
+        settings = dict(augment or {})
+        self.policy = settings.pop("policy", None)
+        self.train_crop = None if augment is None else TrainCrop(**settings).checked()
+        self.class_ids, names = list(class_ids), class_names or class_ids
+        self.info: dict[str, Any] = {"class_ids": self.class_ids, "class_names": list(names)}
+        if self.policy not in (None, *POLICIES):
+            known = ", ".join(POLICIES)
+            raise UserError(f"data.augment.policy={self.policy!r}; expected null or one of {known}")
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.class_ids)
+
+    def train_loader(self, seed: int) -> DataLoader:
+        dataset = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
+        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+
+    def val_loader(self, shard: bool = False) -> DataLoader:
+        return make_loader(self._dataset("val"), self.val_batch_size, train=False, shard=shard, workers=self.workers)
+
+    def picture(self, target: dict[str, Any]) -> Tensor:
+        return self._of("val").read(target["index"])
+
+    def _dataset(self, split: str, **options: Any) -> PictureDataset:
+        ids = self.class_ids
+        return PictureDataset(self._of(split), ids, self.resolution, self.on_corrupt, **options, **self.center)
+
+    def _of(self, split: str) -> Pictures:
+        return self.pictures[self.evaluate_on if split == "val" else split]

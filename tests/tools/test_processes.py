@@ -1,0 +1,80 @@
+"""Several processes that train one run: one voice, and one end."""
+
+import logging
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from torch.distributed import DistBackendError
+
+from tasks.shared.cli import log_to_terminal
+from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.process import failing_as_one
+from tests.tools.conftest import TINY, TOOLS
+
+
+def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) -> None:
+    """The second process finds a truncated picture in its share of the first epoch."""
+    shutil.copytree(tiny_run.parent / "sample", tmp_path / "sample")
+    second = np.random.default_rng((0, 0)).permutation(8)[1]
+    broken = sorted((tmp_path / "sample/train").iterdir())[second]
+    broken.write_bytes(broken.read_bytes()[:300])
+    arguments = [*TINY, "trainer=ddp", "trainer.devices=2", f"data.root={tmp_path}/sample", f"output={tmp_path}/run"]
+    done = subprocess.run(
+        [sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {broken}: not a readable picture") and done.stderr.count("\n") == 1
+    first_lines = [line.split(":")[0] for line in done.stdout.splitlines()]
+    assert first_lines == ["recipe", "data", "run"], "every line once"
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("rank", "level"), [("0", logging.INFO), ("1", logging.WARNING)])
+def test_only_the_first_process_reports(rank: str, level: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [])
+    monkeypatch.setattr(root, "level", root.level)
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    log_to_terminal()
+    assert root.getEffectiveLevel() == level
+
+
+def trainer_of(rank: int, *processes: subprocess.Popen) -> Any:
+    launcher = SimpleNamespace(procs=list(processes))
+    return SimpleNamespace(world_size=2, is_global_zero=rank == 0, strategy=SimpleNamespace(launcher=launcher))
+
+
+def test_the_others_have_nothing_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="the picture"), failing_as_one(trainer_of(1), tmp_path):
+        raise UserError("the picture")
+    monkeypatch.setenv("LOCAL_RANK", "2")
+    gloo, nccl = (
+        RuntimeError("Connection closed by peer [127.0.0.1]"),
+        DistBackendError("NCCL was aborted"),
+    )
+    for consequence in (gloo, nccl, UserError("another picture")):
+        with pytest.raises(AlreadyTold), failing_as_one(trainer_of(2), tmp_path):
+            raise consequence
+    with pytest.raises(ZeroDivisionError), failing_as_one(trainer_of(2), tmp_path):
+        raise ZeroDivisionError  # a bug is never hidden
+
+
+def test_a_process_that_was_lost_without_a_word_is_not_hidden(tmp_path: Path) -> None:
+    (tmp_path / "failed").touch()  # of an earlier part of the run
+    with pytest.raises(RuntimeError, match="by peer"), failing_as_one(trainer_of(0), tmp_path):
+        raise RuntimeError("Connection closed by peer [127.0.0.1]")
+
+
+def test_the_first_process_ends_those_that_wait_for_it(tmp_path: Path) -> None:
+    waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    start = time.monotonic()
+    with pytest.raises(UserError), failing_as_one(trainer_of(0, waiting), tmp_path):
+        raise UserError("the picture")
+    assert waiting.wait(30) != 0 and time.monotonic() - start < 30
