@@ -19,8 +19,8 @@ from tasks.shared.kinds import FREE, expected_kind
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "cache", "cells", "checkpoint", "classes", "images", "index", "input", "minival", "output", "pictures",
-    "resume", "root", "run", "runs", "shards", "source", "table", "test_root",
+    "annotations", "cache", "cells", "checkpoint", "classes", "images", "index", "input", "minival", "output",
+    "pictures", "resume", "root", "run", "runs", "shards", "source", "table", "test_root",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
