@@ -114,13 +114,17 @@ class Cells:
             )
         return cells
 
-    def save(self, file: Path) -> None:
-        """Write the file, JSON with a line a cell. It appears when it is whole."""
+    def text(self) -> str:
+        """The file's content, JSON with a line a cell."""
         content = self.plain()
         rows = ",\n".join(json.dumps(row) for row in content.pop("cells"))
         head = json.dumps(content, indent=1)
+        return f'{head[:-2]},\n "cells": [\n{rows}\n]}}\n'
+
+    def save(self, file: Path) -> None:
+        """Write the file. It appears when it is whole."""
         part = file.with_name(f".{file.name}.part")
-        part.write_text(f'{head[:-2]},\n "cells": [\n{rows}\n]}}\n')
+        part.write_text(self.text())
         part.replace(file)
 
     @classmethod

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from tasks.planet.count import NOTHING, Occupied, gather, run_starts
+from tasks.planet.cells import Cells
+from tasks.planet.count import NOTHING, Counter, Occupied, gather, run_starts
 from tasks.planet.s2 import DEEPEST, ancestors
 from tasks.shared.errors import UserError
 
@@ -23,6 +24,22 @@ def split(occupied: Occupied, max_photos: int, min_level: int, max_level: int) -
         open_ = np.repeat(~leaf, np.diff(starts, append=len(cells)))
         rest = Occupied(rest.ids[open_], rest.counts[open_], rest.sums[open_])
     return gather(found)
+
+
+def partition(counter: Counter, source: str, max_photos: int, min_photos: int, min_level: int, max_level: int) -> Cells:
+    """The cells of the photos in `counter`, which has counted at `max_level`.
+
+    source: what errors call them. Raises UserError where no cell holds `min_photos`.
+    """
+    parameters = {"max_photos": max_photos, "min_photos": min_photos, "min_level": min_level, "max_level": max_level}
+    leaves = split(counter.occupied(), max_photos, min_level, max_level)
+    cells = Cells.of_leaves(leaves, counter.photos, parameters)
+    if not len(cells):
+        raise UserError(
+            f"{source}: of its {counter.photos:,} photos no cell holds min_photos={min_photos}; expected more photos, "
+            "or a smaller min_photos"
+        )
+    return cells
 
 
 def check_limits(max_photos: int, min_photos: int, min_level: int, max_level: int) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from tasks.planet.cells import Cells
 from tasks.planet.count import Counter
-from tasks.planet.partition import check_limits, split
+from tasks.planet.partition import check_limits, partition
 from tasks.planet.s2 import levels
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
@@ -43,19 +43,12 @@ def prepare(
         raise UserError(f"output={output}: its folder does not exist")
 
     start = time.perf_counter()
-    parameters = {"max_photos": max_photos, "min_photos": min_photos, "min_level": min_level, "max_level": max_level}
     counter = Counter(max_level)
     for rows in track(read_table(Path(source), columns), "counting photos"):
         counter.add(rows.lat, rows.lon)
-    occupied = counter.occupied()
-    cells = Cells.of_leaves(split(occupied, max_photos, min_level, max_level), counter.photos, parameters)
-    if not len(cells):
-        raise UserError(
-            f"{source}: of its {counter.photos:,} photos no cell holds min_photos={min_photos}; expected more photos, "
-            "or a smaller min_photos"
-        )
-    seconds = time.perf_counter() - start
-    print(f"{counter.photos:,} photos in {len(occupied.ids):,} cells of level {max_level}, {seconds:.2f} s")
+    cells = partition(counter, source, max_photos, min_photos, min_level, max_level)
+    seconds, occupied = time.perf_counter() - start, len(counter.occupied().ids)
+    print(f"{counter.photos:,} photos in {occupied:,} cells of level {max_level}, {seconds:.2f} s")
     tell(cells)
     cells.save(file)
     print(f"written: {file}")

@@ -40,6 +40,12 @@ def leaf_ids(lat: ArrayLike, lon: ArrayLike) -> Ids:
     return np.fromiter(map(attrgetter("id"), cells), np.uint64, len(lat))
 
 
+def all_of_level(level: int) -> Ids:
+    """All cells of a level, 6 * 4^level, ascending."""
+    one = 1 << 2 * (DEEPEST - level)
+    return np.arange(6 << 2 * level, dtype=np.uint64) * np.uint64(2 * one) + np.uint64(one)
+
+
 def ancestors(ids: Ids, level: int) -> Ids:
     """The cells of `level`, 0 to 30, that hold these, which are at that level or deeper."""
     one = 1 << 2 * (DEEPEST - level)
@@ -81,6 +87,13 @@ def centres(ids: Ids) -> Floats:
     """Each cell's centre, (N, 2) latitude and longitude in degrees."""
     places = [CellId(i).to_lat_lng() for i in ids.tolist()]
     return np.array([(p.lat.degrees, p.lng.degrees) for p in places], np.float64).reshape(-1, 2)
+
+
+def same_level_neighbours(ids: Ids) -> tuple[Ids, NDArray[np.int64]]:
+    """Cells of its own level that touch each cell at a side or a corner, and the index of the one that each touches."""
+    found = [CellId(i).all_neighbors(level) or [] for i, level in zip(ids.tolist(), levels(ids).tolist(), strict=True)]
+    owners = np.repeat(np.arange(len(ids)), [len(cells) for cells in found])
+    return np.array([cell.id for cells in found for cell in cells], np.uint64), owners
 
 
 def corners(ids: Ids) -> Floats:

@@ -21,6 +21,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_one_command_and_two(place: Path, tool: Tool) -> None:
     sample = f"data.root={place}/sample"
     stages = """stages={web: ["data=web_dogs_sample", "data.web=8"], clean: ["optim.lr=0.004"]}"""

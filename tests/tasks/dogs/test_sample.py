@@ -189,8 +189,8 @@ def test_boxes_are_around_the_dogs_of_the_right_breed(clean):
         assert 0.3 < (inside > 20).mean() < 0.8
 
 
-def test_dogs_are_in_the_picture_and_not_always_in_its_middle():
-    beyond, middles = [], []
+def test_dogs_are_in_the_picture_at_many_places_and_face_either_way():
+    beyond, middles, facing = [], [], []
     for label, look in enumerate(LOOKS):
         for seed in range(25):
             size = np.array([(150, 150), (170, 140), (130, 160)][seed % 3])
@@ -198,7 +198,11 @@ def test_dogs_are_in_the_picture_and_not_always_in_its_middle():
             box = sample_drawing._draw_dog(np.random.default_rng((seed, label)), picture, *look)
             beyond.append(max(-box.min(), (box[2:] - size).max()) / size.min())
             middles.append(((box[:2] + box[2:]) - size) / 2 / size.min())
+            if look[1] == "bob":  # the head is higher than the rump
+                top = np.flatnonzero(np.asarray(picture).max(2)[max(round(box[1]), 0) + 4])
+                facing.append(top.mean() > (box[0] + box[2]) / 2)
     assert max(beyond) < CUT and np.mean(np.array(beyond) > 0) < 0.05
+    assert 0.35 < np.mean(facing) < 0.65
     assert np.std(middles, axis=0).min() > 0.02 and abs(np.mean(middles, axis=0)).max() < 0.02
 
 
@@ -218,9 +222,10 @@ def test_every_kind_of_tail_has_its_own_shape():
 def test_every_kind_of_ear_has_its_own_shape():
     for seed in range(20):
         # Height above the root, depth below it, and how wide the ear is near its highest point.
-        shape = {}
+        shape, parts = {}, {}
         for kind in sample_drawing.EARS:
             groups = sample_drawing._ear(np.random.default_rng(seed), kind, np.zeros(2))
+            parts[kind] = len(groups)
             corners = np.concatenate([sample_drawing._outline(stroke, 0) for group in groups for stroke in group])
             top = corners[corners[:, 1] < corners[:, 1].min() + 0.05]
             shape[kind] = (-corners[:, 1].min(), corners[:, 1].max(), np.ptp(top[:, 0]))
@@ -228,7 +233,7 @@ def test_every_kind_of_ear_has_its_own_shape():
         assert shape["drop"][0] < min(standing) and shape["drop"][1] > 2 * shape["prick"][1]
         assert shape["round"][2] > 3 * shape["prick"][2]
         assert shape["folded"][0] < 0.85 * shape["prick"][0]
-        assert len(sample_drawing._ear(np.random.default_rng(seed), "folded", np.zeros(2))) == 2
+        assert parts == {"prick": 1, "round": 1, "drop": 1, "folded": 2}
 
 
 def fit_and_score(train: Tensor, val: Tensor, labels: Tensor, answers: Tensor) -> float:
@@ -364,6 +369,7 @@ def test_shares_of_the_kinds(monkeypatch):
     assert (kinds["broken"], kinds["tiny"], kinds["duplicate"]) == (12 * 6, 12 * 2, 12 * 2)
     for counts in (Counter(file.breed for file in wrong), Counter(file.path.split("/")[0] for file in wrong)):
         assert set(counts) == set(BREEDS) and min(counts.values()) > 0.04 * len(wrong)
+    assert len({(file.breed, file.path.split("/")[0]) for file in wrong}) > 100  # of 132
     first_half = [file.kind for file in files if file.path.split("/")[1] <= "00100.jpg"]
     assert 0.3 < first_half.count("broken") / kinds["broken"] < 0.7  # kinds are in random order
 

@@ -1,0 +1,92 @@
+"""Photos with their places, and the cells that they lie in."""
+
+import logging
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tasks.planet.cells import Cells
+from tasks.planet.neighbours import neighbours
+from tasks.planet.photos import Photos
+from tasks.shared.classification.data import ClassificationData
+from tasks.shared.errors import UserError
+from tasks.shared.loading import make_loader
+from tasks.shared.picture_set import PictureDataset
+
+log = logging.getLogger(__name__)
+
+
+class GeotaggedData(ClassificationData):
+    """Photos with their places, the classes of which are cells.
+
+    Args:
+        photos: by split. Those to train on that lie in no cell are left out; those to evaluate on never.
+        cells: the partition; None to evaluate a network that knows its own.
+        options: of `ClassificationData`.
+    """
+
+    kind = "geotagged"
+
+    def __init__(self, photos: dict[str, Photos], cells: Cells | None, **options: Any):
+        self.cells = cells
+        self.photos = {split: _in_cells(part, cells, split) for split, part in photos.items()}
+        ids = [*([] if cells is None else cells.tokens), ""]  # the last is of label -1, in no cell
+        super().__init__({split: part.pictures for split, part in self.photos.items()}, ids, **options)
+        self.info = {} if cells is None else {"cells": cells.plain()}
+
+    @property
+    def num_classes(self) -> int:
+        return 0 if self.cells is None else len(self.cells)
+
+    def train_loader(self, seed: int) -> DataLoader:
+        assert self.cells is not None
+        pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
+        dataset = PlaceDataset(pictures, self.photos["train"], neighbours(self.cells))
+        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+
+    def val_loader(self, shard: bool = False) -> DataLoader:
+        dataset = PlaceDataset(self._dataset("val"), self.photos[self.evaluate_on])
+        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+
+
+class PlaceDataset(Dataset):
+    """What `pictures` gives, with the targets' places: `lat` and `lon` in degrees, `label` -1 where there is no cell.
+
+    beside: for each cell the cells that touch it, (K,) int64, which targets then have as `neighbours`.
+    """
+
+    def __init__(self, pictures: PictureDataset, photos: Photos, beside: list[NDArray[np.int64]] | None = None):
+        self.pictures, self.photos, self.beside = pictures, photos, beside
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
+        item = self.pictures[key]
+        if item is None:
+            return None
+        image, target = item
+        target |= {"lat": float(self.photos.lat[key[1]]), "lon": float(self.photos.lon[key[1]])}
+        if self.beside is not None:
+            target["neighbours"] = self.beside[target["label"]]
+        return image, target
+
+
+def _in_cells(photos: Photos, cells: Cells | None, split: str) -> Photos:
+    """Labelled with their cells, -1 in none; photos to train on only if they lie in one."""
+    if cells is None:
+        return photos
+    labels = cells.assign(photos.lat, photos.lon)
+    inside = np.flatnonzero(labels >= 0)
+    out, total = len(labels) - len(inside), len(labels)
+    share = f"{out:,} of {total:,} ({100 * out / total:.1f} %)"
+    if split != "train":
+        log.info("photos to evaluate on: %s lie in no cell; their distances count all the same", share)
+        return photos.pick(np.arange(total), labels)
+    log.info("photos to train on: %s lie in none of the %d cells and are left out", share, len(cells))
+    if not len(inside):
+        raise UserError(f"data.cells: none of the {total:,} photos to train on lies in a cell")
+    return photos.pick(inside, labels[inside])

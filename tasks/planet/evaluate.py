@@ -1,0 +1,82 @@
+"""Great-circle errors of answers, in the figures of Table 11."""
+
+import csv
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch.distributed as dist
+
+from tasks.planet.cells import Cells
+from tasks.planet.metrics import best_single_place, distance_metrics
+from tasks.planet.s2 import Floats
+from tasks.planet.sphere import great_circle_km
+from tasks.planet.table11 import table11
+from tasks.shared.contract import Targets
+
+log = logging.getLogger(__name__)
+
+
+class PlaceEvaluator:
+    """Collects one place for each photo, as `tasks.shared.contract.Evaluator`.
+
+    Args:
+        cells: the network's.
+        locate: from cells and results to places (B, 2), latitude and longitude in degrees.
+    """
+
+    def __init__(self, cells: Cells, locate: Callable[[Cells, list[Any]], Floats]):
+        self.cells, self.locate = cells, locate
+        self.reset()
+
+    def reset(self) -> None:
+        self.files: list[str] = []
+        self.rows: list[tuple[float, ...]] = []  # truth and answer in degrees, the best cell and its probability
+
+    def update(self, results: Sequence[Any], targets: Targets) -> None:
+        """results: `probabilities` (C,); targets: `file`, `lat`, `lon`."""
+        places = self.locate(self.cells, list(results)).tolist()
+        for result, target, (lat, lon) in zip(results, targets, places, strict=True):
+            best = int(result.probabilities.argmax())
+            self.files.append(target["file"])
+            self.rows.append((target["lat"], target["lon"], lat, lon, best, result.probabilities[best].item()))
+
+    def gather(self) -> None:
+        """Under DDP: every process gets the answers of all."""
+        if dist.is_initialized() and dist.get_world_size() > 1:
+            parts: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(parts, (self.files, self.rows))
+            self.files, self.rows = ([x for part in parts for x in part[k]] for k in range(2))  # type: ignore[assignment]
+
+    def compute(self) -> dict[str, float]:
+        """`within_1km` ... `within_2500km`, `median_km`, and `best_place_median_km`: the median error of the one place
+        that is best for all photos, see `best_single_place`."""
+        if not self.rows:
+            return {}
+        truth, _, errors = self._errors()
+        place = best_single_place(*truth.T)
+        constant = float(np.median(great_circle_km(*truth.T, *place)))
+        return distance_metrics(errors) | {"best_place_median_km": constant}
+
+    def save(self, folder: Path) -> None:
+        """predictions.csv, and table11.md, which is printed too."""
+        truth, answers, errors = self._errors()
+        with (folder / "predictions.csv").open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["file", "lat", "lon", "answer_lat", "answer_lon", "km", "cell", "probability"])
+            for k, name in enumerate(self.files):
+                best, probability = self.rows[k][4:]
+                places = [f"{x:.6f}" for x in (*truth[k], *answers[k])]
+                token = self.cells.tokens[int(best)]
+                rows.writerow([name, *places, f"{errors[k]:.3f}", token, f"{probability:.6f}"])
+        table = table11(distance_metrics(errors), len(errors))
+        (folder / "table11.md").write_text(table)
+        log.info("%s", table)
+
+    def _errors(self) -> tuple[Floats, Floats, Floats]:
+        """Truth (N, 2) and answers (N, 2) in degrees, and kilometres between them (N,)."""
+        values = np.array(self.rows)
+        truth, answers = values[:, :2], values[:, 2:4]
+        return truth, answers, great_circle_km(*truth.T, *answers.T)

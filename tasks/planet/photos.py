@@ -1,0 +1,88 @@
+"""Photos and where they were taken, and which of them a split has."""
+
+import logging
+import os
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tasks.planet.s2 import Floats
+from tasks.planet.split import Split
+from tasks.planet.table import read_table
+from tasks.shared.errors import UserError
+from tasks.shared.picture_set import FolderPictures, Pictures
+from tasks.shared.progress import track
+
+log = logging.getLogger(__name__)
+
+
+class Photos(NamedTuple):
+    """pictures: N of them. lat, lon: (N,) degrees. numbers: (N,), what a split goes by; empty where there is none."""
+
+    pictures: Pictures
+    lat: Floats
+    lon: Floats
+    numbers: Floats
+
+    def pick(self, rows: NDArray[np.int64], labels: NDArray[np.int64] | None = None) -> "Photos":
+        """Those at these places, (M,); with labels (M,) if given, else -1."""
+        numbers = self.numbers[rows] if len(self.numbers) else self.numbers
+        return Photos(Picked(self.pictures, rows, labels), self.lat[rows], self.lon[rows], numbers)
+
+
+class Picked:
+    """Some of other pictures, at `rows` (N,), as `tasks.shared.picture_set.Pictures`."""
+
+    def __init__(self, pictures: Pictures, rows: NDArray[np.int64], labels: NDArray[np.int64] | None = None):
+        self.pictures, self.rows = pictures, rows
+        self.labels = np.full(len(rows), -1) if labels is None else labels
+
+    def name(self, index: int) -> str:
+        return self.pictures.name(int(self.rows[index]))
+
+    def read(self, index: int) -> Tensor:
+        return self.pictures.read(int(self.rows[index]))
+
+
+def read_photos(root: Path, file: Path, columns: dict[str, str | None] | None, split_by: str | None) -> Photos:
+    """The photos of a table, whose paths are relative to `root`; see `tasks.planet.table.read_table`."""
+    chunks = []
+    for rows in track(read_table(file, columns, True, split_by, "data.columns"), "reading the table"):
+        chunks.append((np.array([os.fsencode(p) for p in rows.paths], "S"), rows.lat, rows.lon, rows.numbers))
+    names, lat, lon, numbers = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    return Photos(FolderPictures(root, names, np.full(len(names), -1)), lat, lon, numbers)
+
+
+def sides(
+    read: Callable[[str, str | None], Photos],
+    train: str | None,
+    val: str | None,
+    key: str,
+    split: Split,
+    needed: Collection[str],
+) -> dict[str, Photos]:
+    """The photos of each of the `needed` sides, "train" and "val".
+
+    read: from a source, and what a split of it goes by, to its photos. train, val: sources; without `val` those of
+    `train` are split. key: what sources are called in the config.
+    """
+    if val is not None:
+        return {side: read(_given(train if side == "train" else val, side, key), None) for side in needed}
+    photos = read(_given(train, "train" if "train" in needed else "val", key), split.checked().by)
+    evaluated = split.evaluated(photos.numbers)
+    count = int(evaluated.sum())
+    told = f"data.split.by={split.by}: {len(evaluated) - count:,} photos to train on, {count:,} to evaluate on"
+    if count in (0, len(evaluated)):
+        raise UserError(f"{told}; expected some on both sides: another data.split.share, or data.val.{key}")
+    log.info("%s", told)
+    return {side: photos.pick(np.flatnonzero(evaluated == (side == "val"))) for side in needed}
+
+
+def _given(source: str | None, side: str, key: str) -> str:
+    if source is None:
+        raise UserError(f"data.{side}.{key} is not set; give data.{side}.{key}=...")
+    return source

@@ -1,0 +1,65 @@
+"""A drawn sample of geotagged photos: a table of each side and its pictures, for training without a download.
+
+The same parameters give the same bytes in the same environment.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from tasks.planet.sample_drawing import draw_picture
+from tasks.planet.sample_world import World, moment, people
+from tasks.shared.errors import UserError
+from tasks.shared.sample_folder import keep_sample
+
+VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
+FORMAT = "drawn geotagged sample"
+TABLES = {"train": "train.csv", "val": "val.csv"}
+COLUMNS = ("path", "lat", "lon", "user", "time")
+QUALITY = (60, 95)  # of the JPEG files, both ends included
+
+
+def draw_geotagged_sample(root: Path, train: int = 3000, val: int = 600, seed: int = 0) -> None:
+    """Draw the sample into `root`: train.csv, val.csv (path, lat, lon, user, time), and the pictures that they name.
+
+    Nobody took photos of both tables. Returns at once where `root` already holds the complete set of the same
+    parameters, and replaces an incomplete or different one. The set appears in `root` only when it is whole.
+
+    Args:
+        root: Folder of the set; its parents are created.
+        train, val: Number of pictures of either side.
+        seed: Non-negative; another seed gives another world.
+
+    Raises:
+        UserError: A number is out of range, or `root` holds something that is not part of a drawn sample; nothing is
+            deleted.
+    """
+    if train < 2 or val < 1 or seed < 0:
+        raise UserError(f"data.train={train}, data.val={val}, data.draw_seed={seed}; expected at least 2, 1 and 0")
+    counts = {"train": train, "val": val}
+    wanted = {"format": FORMAT, "version": VERSION, **counts, "seed": seed}
+    files = {f"{side}/photo_*.jpg": count for side, count in counts.items()} | dict.fromkeys(TABLES.values(), 1)
+    keep_sample(root, wanted, files, lambda folder: _draw_into(folder, counts, seed))
+
+
+def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
+    world = World(seed)
+    with tqdm(total=sum(counts.values()), desc="drawing the geotagged sample", unit="picture", disable=None) as bar:
+        for side, (name, count) in enumerate(counts.items()):
+            (root / name).mkdir(parents=True)
+            everyone = people(world, count, seed, side)
+            with (root / TABLES[name]).open("w", newline="") as file:
+                rows = csv.writer(file)
+                rows.writerow(COLUMNS)
+                for index in range(count):
+                    rng = np.random.default_rng((seed, 2, side, index))
+                    person = everyone[index if index < len(everyone) else rng.integers(len(everyone))]
+                    lat, lon, continent = world.place(rng, person.home)
+                    look = world.look(rng, lat, lon, continent)
+                    picture = draw_picture(rng, look, person.tint)
+                    path = f"{name}/photo_{index + 1:05d}.jpg"
+                    picture.save(root / path, quality=int(rng.integers(*QUALITY, endpoint=True)))
+                    rows.writerow([path, lat, lon, person.name, moment(rng).isoformat(" ")[:19]])
+                    bar.update()
