@@ -66,6 +66,15 @@ def _written(root: Path, text: Any) -> Path:
     return file
 
 
+def test_training_knows_the_cells_beside(root: Path) -> None:
+    """Three faces of the cube, each beside the other two."""
+    data = make(root, **BOTH, partition=WIDE)
+    assert data.cells is not None and data.cells.tokens == ["5", "7", "9"]
+    targets = [t for batch in data.train_loader(0) for t in batch.targets]
+    assert {t["label"] for t in targets} == {0, 1, 2}
+    assert all(t["neighbours"].tolist() == [k for k in range(3) if k != t["label"]] for t in targets)
+
+
 def test_pictures_are_upright(tmp_path: Path) -> None:
     root = write_photos(tmp_path)
     image = Image.new("RGB", (20, 10), "red")
@@ -85,6 +94,10 @@ def test_users_are_on_one_side(root: Path) -> None:
     assert sides["train"] and sides["val"] and not sides["train"] & sides["val"]
     alone = geotagged(str(root), train={"table": "photos.csv"}, split={"by": "user", "share": 0.3}, splits=("val",),
                       resolution=32)  # fmt: skip
+    for pictures in data.pictures.values():
+        for k in range(len(pictures.labels)):
+            row = next(row for row, s in enumerate(SHOTS) if pictures.name(k).endswith(s.path))
+            assert np.array_equal(pictures.read(k).permute(1, 2, 0).numpy(), np.array(picture(row)))
     names = [[d.pictures["val"].name(k) for k in range(len(d.photos["val"].lat))] for d in (data, alone)]
     assert names[0] == names[1] and alone.info == {}
 

@@ -1,5 +1,6 @@
 """WebDataset shards: the same photos as a table's, whatever order they are read in, and broken ones told."""
 
+import io
 import logging
 import os
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tasks.planet.data import geotagged, geotagged_shards
 from tasks.planet.dataset import GeotaggedData
+from tasks.planet.shards import read_shards
 from tasks.shared.errors import UserError
 from tests.tasks.planet.conftest import SHOTS, shard_sample, write_photos, write_shard
 from tests.tasks.planet.test_geotagged import PARTITION
@@ -73,12 +76,25 @@ def test_the_index_is_kept_until_shards_change(tmp_path: Path, caplog: pytest.Lo
     first = make(shards, **both)
     assert caplog.text.count("indexing 4 shards, once") == 1 and caplog.text.count("indexing 2 shards, once") == 1
     assert same(first, make(shards, **both)) and caplog.text.count("indexing") == 2
-    write_shard(shards / "train-0003.tar", [shard_sample(k) for k in (0, 1)])
-    os.utime(shards / "train-0003.tar", ns=(1, 1))
+    changed = shards / "train-0003.tar"
+    before = changed.stat()
+    write_shard(changed, [shard_sample(k) for k in (18, 17, 16, 15)])
+    assert changed.stat().st_size == before.st_size
+    os.utime(changed, ns=(1, 1))
     again = make(shards, **both)
     assert caplog.text.count("indexing 4 shards, once") == 2 and caplog.text.count("indexing") == 3
-    assert len(first.photos["train"].lat) == 18 and len(again.photos["train"].lat) == 15 + 2
+    rows = [[s.lat for s in SHOTS[:18]], [s.lat for s in SHOTS[:15] + SHOTS[17:14:-1]]]
+    assert [data.photos["train"].lat.tolist() for data in (first, again)] == rows
     assert not list((shards / "cache").glob(".*"))
+
+
+def test_pictures_are_upright(tmp_path: Path) -> None:
+    image, exif, file = Image.new("RGB", (20, 10), "red"), Image.Exif(), io.BytesIO()
+    exif[0x0112] = 6
+    image.save(file, "JPEG", exif=exif)
+    write_shard(tmp_path / "x.tar", [{"__key__": "a", "jpg": file.getvalue(), "json": {"lat": 1, "lon": 2}}])
+    photos = read_shards(tmp_path, "x.tar", None, None, tmp_path / "cache", "error")
+    assert photos.pictures.read(0).shape == (3, 20, 10)
 
 
 def test_fields_of_other_names_and_other_members(tmp_path: Path) -> None:
