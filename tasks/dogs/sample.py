@@ -19,7 +19,7 @@ from tasks.dogs.sample_drawing import EARS, TAILS, draw_picture
 from tasks.shared.errors import UserError
 from tasks.shared.sample_folder import keep_sample
 
-VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
+VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT, WEB_FORMAT = "drawn dogs sample", "drawn noisy dogs sample"
 LOOKS = [(ears, tail) for ears in EARS for tail in TAILS]
 BREEDS = [f"n900000{number:02d}-{tail.title()}-tailed_{ears}_ear" for number, (ears, tail) in enumerate(LOOKS, start=1)]

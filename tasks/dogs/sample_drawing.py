@@ -21,7 +21,7 @@ MIDDLE_SIDE = (138.0, 174.0)  # pixels: geometric mean of a picture's two sides
 PROPORTION = 0.14  # at most, either way: logarithm of a side over that mean, so that sides are 120 to 200 pixels
 SIZE = (0.75, 0.95)  # longer side of a dog's box, as a share of the picture's short side
 CROP = 0.875  # of the short side: the usual central crop, which keeps ears and tail
-OFF_CROP = 0.02  # at most, as a share of the short side: how far a dog reaches out of that crop
+OFF_CROP = 0.02  # of the short side: how far a dog may lie beyond its place in that crop; never out of the picture
 TURN = 0.16  # radians, at most, either way
 SATURATION = (0.1, 0.8)  # of coats
 CLUTTER_SATURATION = (0.0, 0.5)
@@ -197,7 +197,7 @@ def _draw_dog(rng: np.random.Generator, picture: Image.Image, ears: str, tail: s
     short = min(picture.size)
     scale = short * rng.uniform(*SIZE) / (high - low).max()
     extent = (high - low) * scale
-    room = abs(CROP * short - extent) / 2 + OFF_CROP * short
+    room = np.maximum(CROP * short - extent, 0) / 2 + OFF_CROP * short
     corner = (picture.size - extent) / 2 + rng.uniform(-1, 1, 2) * room
 
     margin = 6  # pixels around the box, for the halo
