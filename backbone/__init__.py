@@ -7,6 +7,7 @@
 
 from backbone.cost import Cost, LayerCost, count_cost
 from backbone.features import Backbone, FeatureInfo
+from backbone.fold import fold_batch_norm
 from backbone.mobilenet import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, load_weights, read_weights, save_weights
@@ -19,6 +20,7 @@ __all__ = [
     "MobileNetV1",
     "Published",
     "count_cost",
+    "fold_batch_norm",
     "folded_norms",
     "load_weights",
     "read_weights",

@@ -19,7 +19,10 @@ def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
 
 
 class Conv2d(nn.Conv2d):
-    """A convolution without bias whose padding is `"same"` (at every size) or `"symmetric"` (kernel // 2)."""
+    """A convolution whose padding is `"same"` (at every size) or `"symmetric"` (kernel // 2).
+
+    Without bias, until `fold_batch_norm` gives it one.
+    """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1, padding: str = "same"):
         if padding not in ("same", "symmetric"):
@@ -34,7 +37,8 @@ class Conv2d(nn.Conv2d):
             top, bottom = same_padding(x.shape[-2], self.kernel_size[0], self.stride[0])
             left, right = same_padding(x.shape[-1], self.kernel_size[1], self.stride[1])
             x = F.pad(x, (left, right, top, bottom))
-        if self.groups == self.in_channels > 1 and self.stride[0] > 1 and x.device.type == "cpu":
+        strided_depthwise = self.groups == self.in_channels > 1 and self.stride[0] > 1
+        if strided_depthwise and self.bias is None and x.device.type == "cpu":
             return _strided_depthwise_on_cpu(self, x)
         return super().forward(x)
 

@@ -1,8 +1,13 @@
-"""Data sets that the tests draw for themselves."""
+"""Data sets that the tests draw for themselves, and how tests share a machine."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+# Before anything imports torch: tests run in a process for each core, whose threads would wait for each other.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -10,6 +15,11 @@ from PIL import Image, ImageDraw
 
 # COCO id, name, colour: ids with gaps and out of order, as custom files have them.
 CATEGORIES = ((17, "blue", (40, 60, 230)), (1, "red", (230, 40, 40)), (3, "green", (40, 200, 60)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whole runs of the tools first: they take longest, and the last of them would keep one core busy alone."""
+    items.sort(key=lambda item: not item.path.is_relative_to(Path(__file__).parent / "tools"))
 
 
 def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 python tools/figures.py runs=runs/classification/2026-01-31_12-00-00      a sweep's folder, or one run's
 python tools/figures.py runs=runs output=figures paper=false              without the paper's own points
+python tools/figures.py output=figures                                    costs of the paper's 16 models, without runs
 
 Costs are counted on each run's network. Prints a table of the runs.
 """

@@ -3,6 +3,7 @@
 python tools/predict.py checkpoint=RUN input=photo.jpg
 python tools/predict.py checkpoint=RUN input=/photos output=/answers
 python tools/predict.py checkpoint=RUN 'input=/photos/*.png'
+python tools/predict.py checkpoint=RUN input=a.jpg pair=b.jpg     task=facenet: whether both show one person
 python tools/predict.py checkpoint=RUN input=film.mp4             with OpenCV installed; input=0 is the first camera
 """
 

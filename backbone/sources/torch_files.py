@@ -28,13 +28,22 @@ METADATA_KEYS = {"arguments", "background", "resolution", "folded"}
 
 
 def read_torch(path: Path) -> Published:
-    """Read a state dict that torch.save has written, bare or as one entry of a checkpoint.
+    """Read a state dict that torch.save has written, see `torch_state`.
+
+    Raises ValueError naming the file if it holds another network too.
+    """
+    return _published(path, "torch", torch_state(path))
+
+
+def torch_state(path: Path) -> dict[str, Tensor]:
+    """The tensors by name that torch.save has written, bare or as one entry of a checkpoint.
 
     Nothing in the file is executed. Raises ValueError naming the file if it is damaged, or holds more than tensors
-    and plain data, several state dicts, or another network.
+    and plain data, or several state dicts.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its name, torch would take it for what its suffix says
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         code = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it would run {code[1]}" if code else _first_line(error)
@@ -44,13 +53,23 @@ def read_torch(path: Path) -> Published:
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path}: damaged or truncated PyTorch file ({_first_line(error)})") from error
-    return _published(path, "torch", _state_dict(path, content))
+    return _state_dict(path, content)
 
 
 def read_safetensors(path: Path) -> Published:
     """Read a .safetensors file: one of `save_weights`, another state dict under our names, or timm's.
 
     Raises ValueError naming the file if it is damaged or holds another network.
+    """
+    state, metadata = safetensors_state(path)
+    published = _published(path, "safetensors", state)
+    return published if METADATA not in metadata else _with_metadata(published, metadata[METADATA])
+
+
+def safetensors_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors by name of a .safetensors file, and its metadata.
+
+    Raises ValueError naming the file if it is damaged.
     """
     with optional_library(path, "safetensors"):
         from safetensors import SafetensorError, safe_open
@@ -61,8 +80,7 @@ def read_safetensors(path: Path) -> Published:
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path}: damaged or truncated safetensors file ({error})") from error
-    published = _published(path, "safetensors", state)
-    return published if METADATA not in metadata else _with_metadata(published, metadata[METADATA])
+    return state, metadata
 
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:

@@ -15,10 +15,11 @@ from torchvision.ops import box_iou
 from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
 from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.rpn import propose
-from tasks.shared.benchmark import Result, Suite, compare
+from tasks.shared.benchmark import Options, Result, Suite
 from tasks.shared.detection.benchmark import NEAR, same_detections
 from tasks.shared.detection.boxes import SCALES, encode
 from tasks.shared.detection.postprocess import Detections
+from tasks.shared.timing import compare
 
 CLASSES = 90  # without background
 TOTAL = 300  # proposals, and detections
@@ -59,7 +60,7 @@ class Picture(NamedTuple):
     proposals: Tensor
 
 
-def postprocess_suite(rounds: int) -> Suite:
+def postprocess_suite(options: Options) -> Suite:
     """What follows the network's layers in the first stage, the second and both, one picture, on the CPU.
 
     First stage: decoding, clipping and suppression; `propose` against `BoxCoder.decode` and
@@ -68,7 +69,7 @@ def postprocess_suite(rounds: int) -> Suite:
     and counts are the same, but torchvision counts none a class; ours, 100, changes no answer here.
     """
     with torch.inference_mode():
-        results = [result for name, case in CASES.items() for result in _compare(name, case, rounds)]
+        results = [result for name, case in CASES.items() for result in _compare(name, case, options.rounds)]
     return Suite("ours against torchvision's Faster-RCNN", results)
 
 

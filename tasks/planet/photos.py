@@ -8,13 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
 from tasks.planet.s2 import Floats
 from tasks.planet.split import Split
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
-from tasks.shared.picture_set import FolderPictures, Pictures
+from tasks.shared.picture_set import FolderPictures, Picked, Pictures
 from tasks.shared.progress import track
 
 log = logging.getLogger(__name__)
@@ -32,20 +31,6 @@ class Photos(NamedTuple):
         """Those at these places, (M,); with labels (M,) if given, else -1."""
         numbers = self.numbers[rows] if len(self.numbers) else self.numbers
         return Photos(Picked(self.pictures, rows, labels), self.lat[rows], self.lon[rows], numbers)
-
-
-class Picked:
-    """Some of other pictures, at `rows` (N,), as `tasks.shared.picture_set.Pictures`."""
-
-    def __init__(self, pictures: Pictures, rows: NDArray[np.int64], labels: NDArray[np.int64] | None = None):
-        self.pictures, self.rows = pictures, rows
-        self.labels = np.full(len(rows), -1) if labels is None else labels
-
-    def name(self, index: int) -> str:
-        return self.pictures.name(int(self.rows[index]))
-
-    def read(self, index: int) -> Tensor:
-        return self.pictures.read(int(self.rows[index]))
 
 
 def read_photos(root: Path, file: Path, columns: dict[str, str | None] | None, split_by: str | None) -> Photos:

@@ -1,72 +1,22 @@
-"""Geotagged photos in WebDataset shards: tar files of `key.jpg` beside `key.json`.
+"""Geotagged photos in WebDataset shards: tar files of `key.jpg` beside `key.json`."""
 
-A plain tar file lets any of its members be read by itself. An index of where they lie makes shards a data set like any
-other: order and augmentation come of seed, epoch and index, and a process reads its share and no more.
-"""
-
-import hashlib
 import json
-import logging
-import os
-import tarfile
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
-from torch import Tensor
 
 from tasks.planet.photos import Photos
 from tasks.planet.split import split_numbers
 from tasks.planet.table import LIMITS, NAMES
-from tasks.shared.errors import UserError, check_place
-from tasks.shared.images import decode_image
+from tasks.shared.errors import UserError
 from tasks.shared.picture_files import printable
-from tasks.shared.progress import track
+from tasks.shared.shards import Beside, read_shard_index
 
-log = logging.getLogger(__name__)
-VERSION = 1  # raise it whenever the index changes: existing ones are then made again
-PICTURES = ("jpg", "jpeg", "png", "webp")
 FIELDS = ("lat", "lon", "user", "time")
-COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
-SHOWN = 3  # broken samples that a message names
-INDEX = pa.schema(
-    [
-        ("shard", pa.int32()), ("key", pa.binary()), ("offset", pa.int64()), ("size", pa.int64()),
-        ("lat", pa.float64()), ("lon", pa.float64()), ("user", pa.string()), ("time", pa.string()),
-        ("problem", pa.string()),
-    ]
-)  # fmt: skip
-
-
-class ShardPictures:
-    """Pictures at known places of tar files, as `tasks.shared.picture_set.Pictures`.
-
-    shards: the files. shard, offset, size: (N,), which of them, and where in it, in bytes. keys: (N,) bytes.
-    """
-
-    def __init__(self, shards: Sequence[Path], shard: NDArray, offset: NDArray, size: NDArray, keys: NDArray):
-        self.shards, self.shard, self.offset, self.size, self.keys = shards, shard, offset, size, keys
-        self.labels = np.full(len(shard), -1)
-
-    def name(self, index: int) -> str:
-        """As a path in the shard."""
-        return printable(self.shards[self.shard[index]] / os.fsdecode(bytes(self.keys[index])))
-
-    def read(self, index: int) -> Tensor:
-        place, size = self.shards[self.shard[index]], int(self.size[index])
-        try:
-            data = np.fromfile(place, np.uint8, size, offset=int(self.offset[index]))
-        except OSError as error:
-            raise UserError(f"{self.name(index)}: cannot be read ({error.strerror})") from error
-        if len(data) < size:
-            raise UserError(f"{self.name(index)}: the shard ends before it does")
-        return decode_image(data, self.name(index), exif=True)
+COLUMNS = (("lat", pa.float64()), ("lon", pa.float64()), ("user", pa.string()), ("time", pa.string()))
 
 
 def read_shards(
@@ -82,8 +32,7 @@ def read_shards(
     Args:
         columns: What the json calls "lat", "lon", "user" and "time"; for None see `tasks.planet.table.NAMES`.
         split_by: "user" or "time", to read that too.
-        cache: Folder that keeps the index of shards, until they change.
-        on_corrupt: "error", or "skip" to leave out and count broken samples.
+        cache, on_corrupt: see `read_shard_index`.
 
     Raises:
         UserError: There are no shards, all is broken, or with "error" any sample; names shards and keys.
@@ -93,110 +42,27 @@ def read_shards(
         raise UserError(
             f"data.root={printable(root)}: no file matches {pattern}; expected shards such as train-0000.tar"
         )
-    if packed := [path for path in shards if path.suffix in COMPRESSED]:
-        raise UserError(
-            f"{printable(packed[0])}: is compressed; expected plain .tar files, to read any sample by itself"
-        )
     names = {field: (columns or {}).get(field) for field in FIELDS}
-    table = _index(shards, names, cache)
-    if not len(table):
-        raise UserError(f"data.root={printable(root)}: the {len(shards)} shards that match {pattern} hold no samples")
-    whole = pc.equal(table["problem"], "")
-    if not pc.all(whole).as_py():
-        _tell_broken(shards, table.filter(pc.invert(whole)), len(table), on_corrupt)
-        table = table.filter(whole)
-    shard, offset, size = (table[column].to_numpy() for column in ("shard", "offset", "size"))
-    keys = np.concatenate([np.array(chunk.to_pylist(), "S") for chunk in table["key"].chunks])
-    pictures = ShardPictures(shards, shard, offset, size, keys)
+    beside = Beside(("json",), lambda contents: _facts(contents["json"], names), COLUMNS, names)
+    told = f"data.root={printable(root)}: the {len(shards)} shards that match {pattern}"
+    pictures, table = read_shard_index(shards, told, beside, cache, on_corrupt)
     numbers = np.empty(0)
     if split_by:
-        rows = (pictures.name(k) for k in range(len(keys)))
+        rows = (pictures.name(k) for k in range(len(table)))
         parts = (split_numbers(split_by, chunk.to_pylist(), rows) for chunk in table[split_by].chunks)
         numbers = np.concatenate(list(parts))
     return Photos(pictures, table["lat"].to_numpy(), table["lon"].to_numpy(), numbers)
 
 
-def _tell_broken(shards: Sequence[Path], broken: pa.Table, total: int, on_corrupt: str) -> None:
-    """Raise, or with "skip" say, what is broken; broken: rows of the index."""
-    names = [
-        f"{printable(shards[row['shard']] / os.fsdecode(row['key']))}: {row['problem']}"
-        for row in broken.slice(0, SHOWN).to_pylist()
-    ]
-    told = f"{len(broken):,} of {total:,} samples are broken: {'; '.join(names)}"
-    if len(broken) == total:
-        raise UserError(told)
-    if on_corrupt != "skip":
-        raise UserError(f"{told}; data.on_corrupt=skip leaves them out")
-    log.warning("left out: %s", told)
-
-
-def _index(shards: Sequence[Path], names: Mapping[str, str | None], cache: Path) -> pa.Table:
-    """The samples of all shards, from the cache if they have not changed."""
-    states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    digest = hashlib.sha256(json.dumps([VERSION, names, states]).encode()).hexdigest()[:16]
-    file = cache / f"shards_{digest}.parquet"
-    if not file.exists():
-        check_place("data.cache", cache)
-        log.info("indexing %d shards, once: %s", len(shards), file)
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.{os.getpid()}")
-            with pq.ParquetWriter(part, INDEX) as writer:
-                for number, path in enumerate(track(shards, "indexing shards")):
-                    rows = [{"shard": number, **sample} for sample in _samples(path, names)]
-                    writer.write_table(pa.Table.from_pylist(rows, INDEX))
-            part.replace(file)
-        except OSError as error:
-            raise UserError(f"data.cache={cache}: cannot be written ({error.strerror or error})") from error
-    return pq.read_table(file)
-
-
-def _samples(shard: Path, names: Mapping[str, str | None]) -> Iterator[dict[str, Any]]:
-    """A row of `INDEX` for each sample; of a shard that breaks off one more, which says so."""
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            files = (member for member in tar if member.isreg() and "." in Path(member.name).name)
-            for key, members in groupby(files, lambda member: _parts(member.name)[0]):
-                yield _sample(tar, key, {_parts(m.name)[1]: m for m in members}, names)
-            _check_end(shard, tar.offset)
-    except (tarfile.TarError, EOFError) as error:
-        yield {"key": b"", "problem": f"the shard is damaged, or no tar file ({error})"}
-
-
-def _check_end(shard: Path, end: int) -> None:
-    """Raise ReadError where a tar file goes on after `end` with what is no header, which tarfile takes for its end."""
-    with shard.open("rb") as file:
-        file.seek(end)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError(f"no header at byte {end:,}")
-
-
-def _parts(name: str) -> tuple[str, str]:
-    """Key and extension: what is before the first dot of a file's name, and after it."""
-    folder, slash, file = name.rpartition("/")
-    key, _, extension = file.partition(".")
-    return folder + slash + key, extension.lower()
-
-
-def _sample(
-    tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo], names: Mapping[str, str | None]
-) -> dict[str, Any]:
-    picture = next((members[kind] for kind in PICTURES if kind in members), None)
-    if picture is None or "json" not in members:
-        lacks = "picture" if picture is None else "json"
-        return {"key": os.fsencode(key), "problem": f"has no {lacks}, but {', '.join(sorted(members))}"}
-    row = {"key": os.fsencode(picture.name), "offset": picture.offset_data, "size": picture.size, "problem": ""}
-    file = tar.extractfile(members["json"])
-    assert file is not None
-    try:
-        content = json.loads(file.read())
-        return row | _facts(content, names)
-    except ValueError as error:  # of JSON and of text too
-        return row | {"problem": f"its json cannot be used ({error})"}
-
-
-def _facts(content: Any, names: Mapping[str, str | None]) -> dict[str, Any]:
+def _facts(text: bytes, names: Mapping[str, str | None]) -> dict[str, Any]:
     """Place, user and time, as the index has them. Raises ValueError."""
+    try:
+        return _read_facts(json.loads(text), names)
+    except ValueError as error:  # of JSON and of text too
+        raise ValueError(f"its json cannot be used ({error})") from error
+
+
+def _read_facts(content: Any, names: Mapping[str, str | None]) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ValueError("it holds no object")
     known = {name.lower(): value for name, value in content.items()}

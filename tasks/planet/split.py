@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
-from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError
+from tasks.shared.lots import lot
 
 BY = ("user", "time")
 
@@ -56,7 +56,7 @@ def lots(users: Sequence[Any], rows: Iterable[str]) -> NDArray[np.float64]:
         if user not in drawn:
             if user is None or user == "":
                 raise UserError(f"{row}: has no user; expected one, as data.split.by=user")
-            drawn[user] = int.from_bytes(blake2b(str(user).encode(), digest_size=6).digest()) / (1 << 48)
+            drawn[user] = lot(str(user))
         numbers[index] = drawn[user]
     return numbers
 

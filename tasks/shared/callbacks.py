@@ -1,7 +1,9 @@
 """What happens around training: checkpoints and progress."""
 
 import logging
+import math
 import time
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +15,30 @@ from tasks.shared.checkpoint import replace_file
 log = logging.getLogger(__name__)
 
 
+def leading(curves: Sequence[str], given: Collection[str]) -> str | None:
+    """The metric that tells better from worse: the first of a task's `curves` that its evaluator gives, if any."""
+    return next((curve for curve in curves if curve in given), None)
+
+
+def validated_as(trainer: pl.Trainer, curves: Sequence[str]) -> tuple[str, float] | None:
+    """The leading metric and its value at the last validation."""
+    metrics = trainer.callback_metrics
+    name = leading(curves, [name.removeprefix("val/") for name in metrics if name.startswith("val/")])
+    return None if name is None else (name, float(metrics[f"val/{name}"]))
+
+
 class Checkpoints(Callback):
     """`last.ckpt` at the start and after every epoch, to resume from; `best.ckpt` by the task's metric, to use.
+
+    Where the evaluator gives none of the task's `curves`, there is no best one.
 
     Both are written beside and moved into place, so that a stop at any moment, even a kill, leaves whole files:
     an interrupted run resumes at the beginning of the epoch that it was in.
     """
 
-    def __init__(self, folder: Path, metric: str, resumed: bool):
-        self.folder, self.metric, self.resumed = folder, f"val/{metric}", resumed
-        self.best = -1.0
+    def __init__(self, folder: Path, curves: Sequence[str], resumed: bool):
+        self.folder, self.curves, self.resumed = folder, curves, resumed
+        self.best = -math.inf
         self.validated = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
@@ -33,12 +49,11 @@ class Checkpoints(Callback):
         self.validated = not trainer.sanity_checking
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        score = float(trainer.callback_metrics.get(self.metric, 0.0))
         module.next_epoch = trainer.current_epoch + 1  # type: ignore[assignment]
-        improved = self.validated and score > self.best
+        found = validated_as(trainer, self.curves) if self.validated else None
         self.validated = False
-        if improved:
-            self.best = score
+        if found is not None and found[1] > self.best:
+            self.best = found[1]
             self._save(trainer, "best", weights_only=True)
         self._save(trainer, "last")
 
@@ -70,9 +85,8 @@ class LineProgress(Callback):
         self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        metric = module.task.curves[0]  # type: ignore[union-attr, index]
-        score = trainer.callback_metrics.get(f"val/{metric}")
-        shown = f"  {metric} {float(score):.4f}" if self.validated and score is not None else ""
+        found = validated_as(trainer, module.task.curves) if self.validated else None  # type: ignore[union-attr, arg-type]
+        shown = f"  {found[0]} {found[1]:.4f}" if found is not None else ""
         loss, seconds = float(self.total / max(self.steps, 1)), time.monotonic() - self.start
         epoch = trainer.current_epoch + 1
         log.info("epoch %d/%d  mean loss %.4f%s  (%.0f s)", epoch, trainer.max_epochs, loss, shown, seconds)

@@ -14,6 +14,7 @@ from tasks.shared.config import CONFIGS, compose_config, groups
 from tasks.shared.errors import AlreadyTold, UserError
 from tasks.shared.process import is_first_process
 
+CHOOSE = {"eval": ("data", "teacher", "trainer"), "predict": ("data", "trainer")}  # groups besides the checkpoint's own
 TRACEBACK = "MOBILENET_TOOLKIT_TRACEBACK"  # set: users' errors show where they were raised
 
 
@@ -66,8 +67,8 @@ def text_of(error: UserError) -> str:
 
 def help_text(name: str, doc: str) -> str:
     taken = groups() if name in ("train", "convert_weights") else {}
-    if name in ("eval", "predict"):
-        taken = {group: options for group, options in groups().items() if group in ("data", "trainer")}
+    if name in CHOOSE:
+        taken = {group: options for group, options in groups().items() if group in CHOOSE[name]}
     choices = [f"  {group}={'|'.join(options)}" for group, options in taken.items()]
     if name == "train":
         keys = "Keys, as they stand without any choice:\n\n" + OmegaConf.to_yaml(compose_config("train", []))

@@ -22,10 +22,11 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
+from tasks.shared.stage_configs import with_stages
 
 log = logging.getLogger(__name__)
-FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze")
-NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
+FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze", "teacher")
+CACHE = ("teacher.cache", "teacher.cache_folder")  # may change: the answers are the same
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -76,10 +77,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
         )
     output = run_folder(job)
     del job["output"], job["resume"]
-    if job["stages"] and job["init"]["run"] is not None:
-        log.info("stages %s: left out, as init.run is given", ", ".join(job["stages"]))
-        job["stages"], job["init"]["stage"] = None, None
-    job["stages"] = {name: _stage_config(name, job_overrides(), own) for name, own in (job["stages"] or {}).items()}
+    job = with_stages(job, job_overrides(), output)
     for name, stage in {**job["stages"], "this run": job}.items():
         _tell_recipe(name, stage)
     from tasks.shared.stages import train_with_stages
@@ -94,19 +92,6 @@ def _check_start(config: DictConfig, given: set[str]) -> None:
     idle = [f"{key}={OmegaConf.select(config, key)}" for key, wanted in asked.items() if wanted and key in given]
     if idle and not any(sources):
         raise UserError(f"{', '.join(idle)}: there are no weights to start from; give init.run=RUN too")
-
-
-def _stage_config(name: str, overrides: list[str], own: list[str]) -> dict[str, Any]:
-    """The config of a stage: composed from the command's settings, then its own."""
-    try:
-        given = [o for o in parse_overrides(overrides) if not o.key_or_group.startswith(NOT_OF_A_STAGE)]
-        both = [*(str(o.input_line) for o in given), *own]
-        keys = compose_config("train", [line for line in both if is_group(parse_overrides([line])[0])])
-        check_keys(parse_overrides(own), keys)
-        config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
-    except UserError as error:
-        raise UserError(f"stages.{name}: {error}") from error
-    return {key: value for key, value in config.items() if key not in ("output", "resume")}
 
 
 def _tell_recipe(name: str, config: dict[str, Any]) -> None:
@@ -135,7 +120,7 @@ def _resume(arguments: list[str]) -> None:
     if not loaded.resumable:
         raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
     for override in overrides:
-        if override.key_or_group.startswith(FIXED_ON_RESUME):
+        if override.key_or_group.startswith(FIXED_ON_RESUME) and override.key_or_group not in CACHE:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
     config, _ = run_config(loaded.config, overrides, own, str(checkpoint))
     train_with_stages(plain(config), folder, resume=loaded)
@@ -144,6 +129,9 @@ def _resume(arguments: list[str]) -> None:
 def evaluate(arguments: list[str]) -> None:
     """tools/eval.py"""
     config, own, checkpoint = _from_checkpoint("eval", arguments, unused="data.train")
+    teacher = (config.get("teacher") or {}).get("path")
+    if teacher is not None and any(a.startswith("teacher") for a in arguments) and not Path(str(teacher)).exists():
+        raise UserError(f"teacher.path={teacher}: no such file or run folder")
     from tasks.shared.report import print_metrics
     from tasks.shared.scoring import score_checkpoint
 
@@ -159,7 +147,8 @@ def predict(arguments: list[str]) -> None:
     from tasks.shared.predicting import predict_files
 
     output = new_folder(Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
-    predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"])
+    pair = None if own["pair"] is None else str(own["pair"])
+    predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"], pair)
     print(f"results: {output}")
 
 

@@ -19,8 +19,9 @@ from tasks.shared.kinds import FREE, expected_kind
 CONFIGS = Path(__file__).parents[2] / "configs"
 # Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
 PATH_KEYS = (
-    "annotations", "cache", "cells", "checkpoint", "classes", "images", "index", "input", "minival", "output",
-    "pictures", "resume", "root", "run", "runs", "shards", "source", "table", "test_root",
+    "annotations", "cache", "cache_folder", "cells", "checkpoint", "classes", "images", "index", "input", "minival",
+    "output", "pair", "pairs", "path", "pictures", "resume", "root", "run", "runs", "shards", "source", "table",
+    "test_root", "unlabelled",
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
@@ -45,7 +46,7 @@ def _quote(argument: str) -> str:
     if not match or match[1].split(".")[-1] not in PATH_KEYS:
         return argument
     key, value = match.groups()
-    if value in ("null", "") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+    if value in ("null", "true", "false", "") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
         return argument
     value = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
     return f"{key}='{value}'"
@@ -182,8 +183,8 @@ def run_config(
 ) -> tuple[DictConfig, DictConfig]:
     """A run's config with overrides applied, and the tool's own keys with theirs.
 
-    run: the config that a checkpoint carries. data can be chosen anew, and of trainer what it runs on; what makes the
-    network is the checkpoint's.
+    run: the config that a checkpoint carries. data and the teacher to compare with can be chosen anew, and of trainer
+    what it runs on; what makes the network is the checkpoint's.
     """
     name = run["task"]["name"]
     chosen = [o for o in overrides if is_group(o)]
@@ -195,15 +196,15 @@ def run_config(
             continue
         if override.key_or_group == "task":
             raise UserError(f"{source} was trained with task={name}, not {override.input_line}")
-        if override.key_or_group not in ("data", "trainer"):
+        if override.key_or_group not in ("data", "teacher", "trainer"):
             raise UserError(f"{override.input_line}: {override.key_or_group} is fixed by the checkpoint {source}")
     config = OmegaConf.create(run)
     fresh = [o for o in chosen if o.key_or_group != "task"]
     if fresh:
         composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in fresh)])
         for override in fresh:
-            if override.key_or_group == "data":
-                config["data"] = composed["data"]
+            if override.key_or_group in ("data", "teacher"):
+                config[override.key_or_group] = composed[override.key_or_group]
             else:  # of the trainer only what it runs on: the rest is the run's recipe
                 config["trainer"].update({key: composed["trainer"][key] for key in DEVICE_KEYS})
     own = OmegaConf.create(OmegaConf.to_container(tool))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -10,6 +10,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from backbone import Backbone, Published, load_weights
+from tasks.shared.errors import UserError
+
+if TYPE_CHECKING:
+    from tasks.shared.distillation.teacher import Teacher
 
 Targets = list[dict[str, Any]]
 
@@ -74,15 +78,22 @@ class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
     Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
-    picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns from. `backbone_class` is
-    what its backbone has to be, where not any that hands out maps will do.
+    that the evaluator gives picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns
+    from. `backbone_class` is what its backbone has to be, where not any that hands out maps will do.
     """
 
     curves: tuple[str, ...]
     data_kind: str
     backbone_class: type[nn.Module] = nn.Module
+    compares: bool = False
+    """Whether `summarise` tells something of two pictures that are given to be compared."""
     backbone: Backbone
     resolution: int
+
+    @classmethod
+    def count_outputs(cls, data: Data, taught: int | None) -> int:
+        """`num_classes` of a network that learns from `data`, or from a teacher whose answers have `taught` numbers."""
+        return data.num_classes or taught or 0
 
     def prepare(self, image: Tensor) -> Tensor:
         """An original picture (3, H, W) uint8 as `forward` takes it, (3, R, R) uint8; the same as validation data's."""
@@ -95,6 +106,14 @@ class Task(nn.Module):
     def loss(self, outputs: Any, targets: Targets) -> dict[str, Tensor]:
         """Named scalars; their sum is what training minimises."""
         raise NotImplementedError
+
+    def check_teacher(self, teacher: "Teacher") -> None:
+        """Raise UserError where this task cannot learn from the teacher's answers, which are `target["teacher"]`."""
+        raise UserError(f"teacher {teacher.name}: this task learns from labels alone; give teacher=none")
+
+    def taught_info(self, teacher: "Teacher") -> dict[str, Any]:
+        """What the teacher knows of the answers' names, as `Data.info`, for data that has none."""
+        return {}
 
     def predict(self, outputs: Any, sizes: Tensor) -> list[Any]:
         """One result a picture, in units of the original picture; sizes (B, 2): its height and width in pixels."""
@@ -123,6 +142,15 @@ class Task(nn.Module):
     def describe(self, result: Any, info: dict[str, Any]) -> Any:
         """The answer as plain data for predictions.json."""
         raise NotImplementedError
+
+    def summarise(
+        self, files: Sequence[str | Path], answers: list[dict[str, Any]], figures: dict[str, float], output: Path
+    ) -> None:
+        """What predictions.json does not tell: of all pictures together, as files in `output`; mostly nothing.
+
+        files: of the pictures. answers: as predictions.json has them. figures: the final metrics of the network's run,
+        {} where they are not at hand.
+        """
 
 
 class Normalize(nn.Module):

@@ -1,7 +1,6 @@
 """Training a run, from a config to a folder with everything that it leaves behind."""
 
 import logging
-import math
 import shutil
 import sys
 import warnings
@@ -16,19 +15,21 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
-from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task
+from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, target_of
 from tasks.shared.callbacks import Checkpoints, LineProgress
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
-from tasks.shared.contract import Task
-from tasks.shared.errors import UserError, check_count
-from tasks.shared.kinds import NONE
+from tasks.shared.contract import Data, Task
+from tasks.shared.distillation.lessons import teach, teacher_of
+from tasks.shared.distillation.report import report_student
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
 from tasks.shared.names import same_classes
-from tasks.shared.optim import OPTIMIZERS, SCHEDULES, make_optimizer
 from tasks.shared.process import failing_as_one, is_first_process
 from tasks.shared.report import draw_curves, print_metrics
-from tasks.shared.runtime import check_accelerator, keep_heap, pick_device, pick_precision
+from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
+from tasks.shared.settings import check_settings, try_optimizer
 from tasks.shared.transfer import freeze, source_of, start_from, warn_if_seen
 
 log = logging.getLogger(__name__)
@@ -45,20 +46,14 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     settings, staged = config["trainer"], bool(config.get("stages"))
     check_settings(config)
     data = build_data(config)
-    pl.seed_everything(config["seed"], verbose=False)
-    if resume is None:
-        task = build_task(config, data.num_classes)
-        initialise(task, config)
-        if (source := source_of(config["init"])) is not None:
-            start_from(task, source, config["init"]["head"], data.info)
-        warn_if_seen(data, source, config["backbone"])
-    else:
-        if not same_classes(data.info, resume.info):
-            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
-        task = load_task(config, resume.weights, data.num_classes, str(resume.path))
-    check_kind(task, data, config)
+    teacher = teacher_of(config)
+    pl.seed_everything(config["seed"], verbose=False)  # after the teacher, which may draw: a student starts like any
+    taught = None if teacher is None else teacher.num_outputs
+    num_classes = target_of("task", config["task"]).count_outputs(data, taught)
+    task, info = _student(config, data, num_classes, teacher, resume)
+    lessons = teach(data, teacher, config) if teacher is not None else None
     frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])
-    evaluator = task.evaluator(data, data.info)
+    evaluator = task.evaluator(data, info)
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
     if len(train_loader) == 0:
         raise UserError("there are no training pictures for a single batch; expected at least one a process")
@@ -66,18 +61,19 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         task,
         evaluator,
         config,
-        data.info,
-        data.num_classes,
+        info,
+        num_classes,
         train_loader,
         frozen=frozen,
         ema_decay=settings["ema_decay"],
         channels_last=settings["channels_last"],
+        lessons=lessons,
     )
     if settings["compile"]:
         module.task.compile()
-    _try_optimizer(task, config["optim"])
+    try_optimizer(task, config["optim"])
     folder = output / "checkpoints"
-    trainer = make_trainer(settings, output, Checkpoints(folder, task.curves[0], resumed=resume is not None))
+    trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=resume is not None or staged)
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
@@ -103,7 +99,35 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     metrics = score_checkpoint(best if best.exists() else folder / "last.ckpt", config, output)
     draw_curves(output, task.curves)
     print_metrics(metrics)
+    if teacher is not None:
+        report_student(config, teacher, metrics, output)
     return metrics
+
+
+def _student(
+    config: dict[str, Any], data: Data, num_classes: int, teacher: Teacher | None, resume: Checkpoint | None
+) -> tuple[Task, dict[str, Any]]:
+    """The network to train, with the weights that it starts or goes on from, and what its checkpoints say of its names.
+
+    Raises UserError where network, data and teacher do not go together.
+    """
+    if resume is None:
+        task = build_task(config, num_classes)
+        initialise(task, config)
+    else:
+        if data.info and not same_classes(data.info, resume.info):
+            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
+        task = load_task(config, resume.weights, num_classes, str(resume.path))
+    check_kind(task, data, config)
+    info = data.info
+    if teacher is not None:
+        task.check_teacher(teacher)
+        info = info or task.taught_info(teacher)
+    if resume is None:
+        if (source := source_of(config["init"])) is not None:
+            start_from(task, source, config["init"]["head"], info)
+        warn_if_seen(data, source, config["backbone"])
+    return task, info
 
 
 def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoints) -> pl.Trainer:
@@ -154,58 +178,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         raise UserError(f"trainer.*: {str(error).splitlines()[0]}") from error
 
 
-def _try_optimizer(task: Task, optim: dict[str, Any]) -> None:
-    """Fail on its options now, not when training has begun."""
-    try:
-        make_optimizer(task, **{key: value for key, value in optim.items() if key != "schedule"})
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(f"optim.*: {error}") from error
-
-
 def resume_point(place: str) -> tuple[Path, Path]:
     """(checkpoint, run folder) that `resume=place` means; place: a run folder or its last.ckpt."""
     checkpoint = find_checkpoint(place, "last")
     return checkpoint, checkpoint.parent.parent
-
-
-def check_settings(config: dict[str, Any]) -> None:
-    """Refuse values that no constructor sees."""
-    settings = config["trainer"]
-    for key in ("max_epochs", "val_every_epochs"):
-        check_count(f"trainer.{key}", settings[key])
-    check_count("seed", config["seed"], least=0)
-    decay_epochs = config["optim"]["schedule"]["decay_epochs"]
-    if not isinstance(decay_epochs, int | float) or not decay_epochs > 0:
-        raise UserError(f"optim.schedule.decay_epochs={config['optim']['schedule']['decay_epochs']}; expected above 0")
-    for key, value, known in (
-        ("optim.name", config["optim"]["name"], OPTIMIZERS),
-        ("optim.schedule.schedule", config["optim"]["schedule"]["schedule"], SCHEDULES),
-    ):
-        if value not in known:
-            raise UserError(f"{key}={value!r}; expected one of {', '.join(known)}")
-    checks = (
-        ("optim.weight_decay", config["optim"]["weight_decay"], 0.0, math.inf),
-        ("optim.schedule.warmup_epochs", config["optim"]["schedule"]["warmup_epochs"], 0.0, math.inf),
-        ("optim.schedule.decay", config["optim"]["schedule"]["decay"], 0.0, math.inf),
-        ("optim.schedule.final", config["optim"]["schedule"]["final"], 0.0, math.inf),
-        ("trainer.bn_momentum", settings["bn_momentum"], 0.0, 1.0),
-        ("trainer.ema_decay", settings["ema_decay"], 0.0, 1.0 - 1e-9),
-        ("trainer.gradient_clip_norm", settings["gradient_clip_norm"], 0.0, math.inf),
-    )
-    for key, value, least, most in checks:
-        if value is None and key.split(".")[-1] in NONE:
-            continue
-        if not isinstance(value, int | float) or not least <= value <= most:
-            raise UserError(
-                f"{key}={value!r}; expected a number from {least:g}" + (f" to {most:g}" if most <= 1 else "")
-            )
-    for key in ("limit_train_batches", "limit_val_batches"):
-        if not isinstance(settings[key], int | float) or settings[key] <= 0:
-            raise UserError(f"trainer.{key}={settings[key]!r}; expected a share or a number of batches above 0")
-    if not isinstance(config["optim"]["lr"], int | float) or not 0 < config["optim"]["lr"] < math.inf:
-        raise UserError(f"optim.lr={config['optim']['lr']!r}; expected a number above 0")
-    if settings["devices"] == -1 and settings["accelerator"] != "gpu" and not torch.cuda.is_available():
-        raise UserError("trainer.devices=-1 means all GPUs, but torch sees none; give trainer.devices=NUMBER")
-    check_accelerator(settings["accelerator"])

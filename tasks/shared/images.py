@@ -19,7 +19,7 @@ ON_CORRUPT = ("error", "skip")
 RESIZES = ("square", "keep_aspect")
 GREY = 127  # beside a picture that is not square: what most backbones take as their mean
 log = logging.getLogger(__name__)
-_JPEG = b"\xff\xd8\xff"  # torchvision decodes it faster than PIL does; of a damaged PNG its decoder crashes (0.29)
+JPEG = b"\xff\xd8\xff"  # torchvision decodes it faster than PIL does; of a damaged PNG its decoder crashes (0.29)
 # What turns a picture of that EXIF orientation upright; 1 is upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -40,18 +40,22 @@ def read_image(path: Path, exif: bool = False) -> Tensor:
 
     Raises UserError naming the file if it is missing, truncated or no picture.
     """
+    return decode_image(read_bytes(path), printable(path), exif)
+
+
+def read_bytes(path: Path) -> np.ndarray:
+    """A file's bytes, (N,) uint8. Raises UserError naming it."""
     try:
-        data = np.fromfile(path, np.uint8)  # torchvision's own reader takes no names that are no UTF-8
+        return np.fromfile(path, np.uint8)  # torchvision's own reader takes no names that are no UTF-8
     except OSError as error:
         reason = error.strerror if path.is_file() else "no such file"
         raise UserError(f"{printable(path)}: cannot be read ({reason})") from error
-    return decode_image(data, printable(path), exif)
 
 
 def decode_image(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
     """The same of a file's bytes, (N,) uint8; name: what errors call it."""
     try:
-        if data[:3].tobytes() == _JPEG:
+        if data[:3].tobytes() == JPEG:
             return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB, apply_exif_orientation=exif)
         return _decode_with_pil(data.tobytes(), exif)
     except (RuntimeError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from tasks.shared.checkpoint import KEY
 from tasks.shared.contract import Batch, Evaluator, Task
+from tasks.shared.distillation.lessons import Lesson
 from tasks.shared.ema import Ema
 from tasks.shared.errors import UserError
 from tasks.shared.optim import make_optimizer, make_schedule
@@ -24,7 +25,7 @@ class TrainingModule(pl.LightningModule):
     """Trains a task; validates its moving average where `ema_decay` is given.
 
     loader: of the training data. config, info, num_classes: plain data that its checkpoints carry. frozen: parts of the
-    task that stay in eval mode.
+    task that stay in eval mode. lessons: of a teacher, by split, that the data's loaders hand out.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class TrainingModule(pl.LightningModule):
         frozen: Sequence[nn.Module] = (),
         ema_decay: float | None = None,
         channels_last: bool = True,
+        lessons: dict[str, Lesson] | None = None,
     ):
         super().__init__()
         self.task = task.to(memory_format=torch.channels_last) if channels_last else task  # type: ignore[call-overload]
@@ -46,7 +48,7 @@ class TrainingModule(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.evaluator = evaluator
         self.config, self.loader = config, loader
-        self.frozen = tuple(frozen)
+        self.frozen, self.lessons = tuple(frozen), lessons or {}
         self.carried = {"config": config, "info": info, "num_classes": num_classes}
         self.next_epoch = 0  # that a run goes on with from a checkpoint of now
         self.skipped = 0  # pictures, in this epoch
@@ -80,6 +82,8 @@ class TrainingModule(pl.LightningModule):
         self.skipped += batch.skipped
         if not batch.targets:  # every picture of it was unreadable
             return self._no_loss()
+        if "train" in self.lessons:
+            self.lessons["train"].answer(batch.targets, self.device)
         outputs = self.task(batch.images.contiguous(memory_format=self.memory_format))
         with torch.autocast(self.device.type, enabled=False):
             losses = self.task.loss(outputs, batch.targets)
@@ -118,7 +122,8 @@ class TrainingModule(pl.LightningModule):
 
     def validation_step(self, batch: Batch, _: int) -> None:
         if batch.targets:
-            update_evaluator(self.task if self.ema is None else self.ema.network, self.evaluator, batch)
+            network = self.task if self.ema is None else self.ema.network
+            update_evaluator(network, self.evaluator, batch, self.lessons.get("val"))
 
     def on_validation_epoch_end(self) -> None:
         self.evaluator.gather()
@@ -135,8 +140,10 @@ class TrainingModule(pl.LightningModule):
         self.next_epoch = checkpoint[KEY]["next_epoch"]
 
 
-def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch) -> list[Any]:
-    """Predict a batch and hand the results to the evaluator; returns them too."""
+def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch, lesson: Lesson | None) -> list[Any]:
+    """Predict a batch and hand the results to the evaluator, with the teacher's where there is one; returns ours."""
+    if lesson is not None:
+        lesson.answer(batch.targets, batch.images.device)
     images = batch.images.contiguous(memory_format=torch.channels_last)
     sizes = torch.tensor([target["size"] for target in batch.targets])
     results = task.predict(task(images), sizes)

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from tasks.shared.crops import TrainCrop, center_crop, random_crop
 from tasks.shared.errors import UserError
 from tasks.shared.images import OnCorrupt, read_image
 from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
+
+if TYPE_CHECKING:
+    from tasks.shared.distillation.lessons import Lesson
 
 log = logging.getLogger(__name__)
 POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
@@ -49,6 +52,20 @@ class FolderPictures:
 
     def _path(self, index: int) -> Path:
         return self.root / os.fsdecode(bytes(self.names[index]))
+
+
+class Picked:
+    """Some of other pictures, at `rows` (N,), with labels (N,), -1 where not given."""
+
+    def __init__(self, pictures: Pictures, rows: np.ndarray, labels: np.ndarray | None = None):
+        self.pictures, self.rows = pictures, rows
+        self.labels = np.full(len(rows), -1) if labels is None else labels
+
+    def name(self, index: int) -> str:
+        return self.pictures.name(int(self.rows[index]))
+
+    def read(self, index: int) -> Tensor:
+        return self.pictures.read(int(self.rows[index]))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -113,11 +130,12 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
 
 
 class PictureDataset(Dataset):
-    """Pictures as squares of `resolution` pixels; targets have `label` (int), `class_id`, `index`, `file`, `size`.
+    """Pictures as squares of `resolution` pixels; targets have `index`, `file`, `size`, and `label` (int), `class_id`.
 
     Asked for (epoch, index), which also seeds the random crop. With `train` None the centre is taken, as evaluation
     does (`crop`, `crop_share`: see `tasks.shared.crops.center_crop`).
-    policy: of `POLICIES`, torchvision's augmentation by name.
+    policy: of `POLICIES`, torchvision's augmentation by name. lesson: what a teacher adds to targets. labels: False
+    leaves `label` and `class_id` out.
     """
 
     def __init__(
@@ -132,10 +150,13 @@ class PictureDataset(Dataset):
         crop: str = "short_side",
         crop_share: float = 0.875,
         seed: int = 0,
+        lesson: "Lesson | None" = None,
+        labels: bool = True,
     ):
         self.pictures, self.resolution, self.on_corrupt, self.train = pictures, resolution, on_corrupt, train
         self.class_ids = class_ids
         self.crop, self.crop_share, self.seed = crop, crop_share, seed
+        self.lesson, self.labels = lesson, labels
         self.policy = None if policy is None else POLICIES[policy]()
 
     def __len__(self) -> int:
@@ -149,14 +170,12 @@ class PictureDataset(Dataset):
         except UserError as error:
             self.on_corrupt.handle(name, error)
             return None
-        label = int(self.pictures.labels[index])
-        target = {
-            "label": label,
-            "class_id": self.class_ids[label],
-            "index": index,
-            "file": name,
-            "size": (image.shape[-2], image.shape[-1]),
-        }
+        target: dict[str, Any] = {"index": index, "file": name, "size": (image.shape[-2], image.shape[-1])}
+        if self.labels:
+            label = int(self.pictures.labels[index])
+            target |= {"label": label, "class_id": self.class_ids[label]}
+        if self.lesson is not None:
+            target |= self.lesson(index, image)
         if self.train is None:
             return center_crop(image, self.resolution, self.crop, self.crop_share), target
         rng = np.random.default_rng((self.seed, epoch, index))

@@ -14,17 +14,18 @@ class PooledHead(nn.Linear):
         num_classes: outputs; there is no background class.
         resolution: side of the square input picture in pixels.
         dropout: share of features that training drops (TF-slim keeps 0.999).
+        least: fewest outputs that make sense: of classes two.
 
-    Raises ValueError for a resolution below the backbone's deepest stride, fewer than two classes, and a share outside
-    0 to 1.
+    Raises ValueError for a resolution below the backbone's deepest stride, fewer outputs than `least`, and a share
+    outside 0 to 1.
     """
 
-    def __init__(self, backbone: Backbone, num_classes: int, resolution: int, dropout: float):
+    def __init__(self, backbone: Backbone, num_classes: int, resolution: int, dropout: float, least: int = 2):
         last = backbone.feature_info[-1]
         if resolution < last.stride:
             raise ValueError(f"resolution={resolution} is below the backbone's stride; expected at least {last.stride}")
-        if num_classes < 2:
-            raise ValueError(f"num_classes={num_classes}; a classifier needs at least 2 classes")
+        if num_classes < least:
+            raise ValueError(f"num_classes={num_classes}; a classifier needs at least {least} classes")
         if not 0 <= dropout < 1:
             raise ValueError(f"task.dropout={dropout}; expected 0 up to below 1")
         super().__init__(last.channels, num_classes)

@@ -11,34 +11,40 @@ import torch
 from torch import Tensor
 
 from tasks.shared.checkpoint import load_checkpoint
+from tasks.shared.contract import Task
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.images import collate_images, read_image, to_pil
 from tasks.shared.inference import network_of
 from tasks.shared.picture_files import find_pictures, printable
 from tasks.shared.progress import track
+from tasks.shared.runs import METRICS, read_metrics
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
 
 log = logging.getLogger(__name__)
 
 
 def predict_files(
-    path: Path, config: dict[str, Any], source: str, output: Path, batch_size: int
+    path: Path, config: dict[str, Any], source: str, output: Path, batch_size: int, pair: str | None = None
 ) -> list[dict[str, Any]]:
     """Answer for every picture of `source`; returns what predictions.json holds.
 
     source: a file, a folder, a glob, a film, or a camera's number. Pictures with the answer drawn on go to `output`
     under their own names, a film as one film. Unreadable pictures among others are left out and reported.
+    pair: a picture to compare with the one that `source` is, where the task does so.
     """
     check_count("batch_size", batch_size)
     checkpoint = load_checkpoint(path)
     live = source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
     files = [] if live else find_pictures(source)
     task, device = network_of(checkpoint, config)
+    if pair is not None:
+        files = _both(files, pair, task, config)
 
     film = FilmWriter(output / f"{Path(source).stem or 'camera'}.mp4", source) if live else None
     base = _common_folder(files)
-    pictures = read_frames(source) if live else track(_read_all(files), "predicting")
+    pictures = read_frames(source) if live else track(_read_all(files, strict=pair is not None), "predicting")
     answers: list[dict[str, Any]] = []
+    names: list[str] = []
     try:
         for group in _in_groups(pictures, batch_size):
             images = collate_images([task.prepare(image) for _, image in group]).to(device)
@@ -55,6 +61,7 @@ def predict_files(
                         target = target.with_name(f"{Path(name).name}.jpg")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     drawn.save(target, quality=92)
+                names.append(name)
                 answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
     except KeyboardInterrupt:
         if not source.isdigit():
@@ -66,7 +73,19 @@ def predict_files(
     if not answers:
         raise UserError(f"input={printable(source)}: none of it could be read as a picture")
     (output / "predictions.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
+    metrics = path.parent.parent / METRICS
+    task.summarise(names, answers, read_metrics(metrics) if metrics.exists() else {}, output)
     return answers
+
+
+def _both(files: list[Path], pair: str, task: Task, config: dict[str, Any]) -> list[Path]:
+    """The two pictures to compare."""
+    if not task.compares:
+        raise UserError(f"pair={printable(pair)}: task={config['task']['name']} compares no pictures; leave it out")
+    both = [*files, *find_pictures(pair, "pair")]
+    if len(files) != 1 or len(both) != 2:
+        raise UserError(f"pair={printable(pair)}: expected one picture there, and one as input, to compare the two")
+    return both
 
 
 def _common_folder(files: list[Path]) -> Path:
@@ -78,12 +97,13 @@ def _common_folder(files: list[Path]) -> Path:
     return common
 
 
-def _read_all(files: list[Path]) -> Iterator[tuple[str, Tensor]]:
+def _read_all(files: list[Path], strict: bool) -> Iterator[tuple[str, Tensor]]:
+    """strict: none of them can be left out."""
     for file in files:
         try:
             yield str(file), read_image(file, exif=True)
         except UserError as error:
-            if len(files) == 1:
+            if strict or len(files) == 1:
                 raise
             log.warning("left out: %s", error)
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from backbone import Cost, count_cost
-from tasks.shared.build import build_task, without_sources
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.errors import UserError
+from tasks.shared.meta import meta_network
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS = "config.yaml", "metrics.json"
@@ -29,8 +28,8 @@ class Run:
     metrics: dict[str, float]
 
 
-def find_runs(folder: Path, task: str) -> list[Run]:
-    """The finished runs of `task` in `folder` and below it, in the order of their paths; others are logged.
+def find_runs(folder: Path, task: str | None) -> list[Run]:
+    """The finished runs of `task` (None: any) in `folder` and below it, in the order of their paths; others are logged.
 
     Raises UserError if there is none, and for files of a run that cannot be read.
     """
@@ -42,27 +41,29 @@ def find_runs(folder: Path, task: str) -> list[Run]:
         if reason := _unfit(file.parent, config, task):
             log.info("skipped %s: %s", file.parent, reason)
         else:
-            runs.append(Run(file.parent, config, _read_metrics(file.parent / METRICS)))
+            runs.append(Run(file.parent, config, read_metrics(file.parent / METRICS)))
     if not runs:
+        kind = "" if task is None else f" of task={task}"
         raise UserError(
-            f"runs={folder}: no finished run of task={task} in it or below it; expected folders that tools/train.py "
+            f"runs={folder}: no finished run{kind} in it or below it; expected folders that tools/train.py "
             f"has written, which hold {CONFIG} and {METRICS}"
         )
     return runs
 
 
-def _unfit(folder: Path, config: Any, task: str) -> str | None:
-    """Why this is no finished run of `task`."""
+def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
+    """Why this is no finished run of `task` (None: of any)."""
     if not isinstance(config, dict) or "resolution" not in config:
         return f"its {CONFIG} is no run's"
     if lacking := [node for node in NODES if not isinstance(config.get(node), dict)]:
         return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}"
-    if config["task"].get("name") != task:
+    if task is not None and config["task"].get("name") != task:
         return f"task={config['task'].get('name')}"
     return None if (folder / METRICS).is_file() else f"it holds no {METRICS}, so it is not finished"
 
 
-def _read_metrics(file: Path) -> dict[str, float]:
+def read_metrics(file: Path) -> dict[str, float]:
+    """Final metrics by name. Raises UserError for a file that holds anything else."""
     metrics = _read(file, json.loads)
     if not isinstance(metrics, dict):
         raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
@@ -87,6 +88,4 @@ def class_count(run: Run) -> int:
 
 def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
     """What the network that a run's config describes costs for one picture."""
-    with torch.device("meta"):  # takes no memory, and no time to initialise
-        network = build_task(without_sources(config), num_classes)
-    return count_cost(network, config["resolution"])
+    return count_cost(meta_network(config, num_classes), config["resolution"])

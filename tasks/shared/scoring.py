@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tasks.shared.build import build_data, check_kind
-from tasks.shared.checkpoint import load_checkpoint
+from tasks.shared.checkpoint import load_checkpoint, replace_file
+from tasks.shared.distillation.lessons import teach, teacher_if_there
 from tasks.shared.errors import UserError
 from tasks.shared.images import to_pil
 from tasks.shared.inference import network_of
@@ -24,7 +26,7 @@ TILE = 320
 
 
 def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[str, float]:
-    """Evaluate a checkpoint on the validation data of `config`, in fp32.
+    """Evaluate a checkpoint on the validation data of `config`, in fp32, and the teacher that it names beside it.
 
     Writes metrics.json, the evaluator's results, pictures/ and samples.jpg into `output`; returns the metrics.
     """
@@ -33,6 +35,10 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     task, device = network_of(checkpoint, config)
     data = build_data(config, splits=("val",))
     check_kind(task, data, config)
+    teacher, lesson = teacher_if_there(config), None
+    if teacher is not None:
+        task.check_teacher(teacher)
+        lesson = teach(data, teacher, config, splits=("val",))["val"]
     evaluator = task.evaluator(data, info)
 
     pictures: list[tuple[str, Image.Image]] = []
@@ -46,7 +52,7 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
             if not batch.targets:
                 continue
             batch = batch._replace(images=batch.images.to(device))
-            results = update_evaluator(task, evaluator, batch)
+            results = update_evaluator(task, evaluator, batch, lesson)
             count += len(results)
             numbered = zip(range(count - len(results), count), results, batch.targets, strict=True)
             for result, target in [(r, t) for number, r, t in numbered if number in shown]:
@@ -62,7 +68,9 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     output.mkdir(parents=True, exist_ok=True)
     evaluator.save(output)
     save_pictures(pictures, output)
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
+    part = output / "metrics.json.part"  # a run with metrics.json is finished: it is whole or not there
+    part.write_text(json.dumps(metrics, indent=2) + "\n")
+    replace_file(part, output / "metrics.json")
     return metrics
 
 
@@ -73,11 +81,13 @@ def save_pictures(pictures: list[tuple[str, Image.Image]], output: Path) -> None
     folder = output / "pictures"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    columns = 4
-    sheet = Image.new("RGB", (columns * TILE, -(-len(pictures) // columns) * TILE), "white")
-    for index, (name, picture) in enumerate(pictures):
+    shape = float(np.median([picture.width / picture.height for _, picture in pictures]))
+    columns = max(1, round(4 / shape**0.5))  # fewer of wide pictures
+    width = 4 * TILE // columns
+    tiles = [ImageOps.contain(picture, (width, TILE)) for _, picture in pictures]
+    height = max(tile.height for tile in tiles)
+    sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
+    for index, ((name, picture), tile) in enumerate(zip(pictures, tiles, strict=True)):
         picture.save(folder / f"{name}.jpg", quality=92)
-        tile = picture.copy()
-        tile.thumbnail((TILE, TILE))
-        sheet.paste(tile, (index % columns * TILE, index // columns * TILE))
+        sheet.paste(tile, (index % columns * width, index // columns * height))
     sheet.save(output / "samples.jpg", quality=92)

@@ -3,31 +3,52 @@
 import json
 import logging
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
+import torch
 import yaml
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
 
 from tasks.shared.build import build_data, build_task, target_of
+from tasks.shared.callbacks import leading
 from tasks.shared.checkpoint import Checkpoint, load_checkpoint
-from tasks.shared.engine import check_settings, train
-from tasks.shared.errors import UserError
+from tasks.shared.contract import Task
+from tasks.shared.distillation.lessons import teachable, teacher_of
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.engine import train
+from tasks.shared.errors import UserError, check_place
 from tasks.shared.process import is_first_process
+from tasks.shared.runs import METRICS
+from tasks.shared.settings import check_settings
+from tasks.shared.stage_configs import stage_folder
 
 log = logging.getLogger(__name__)
+
+
+class Promised(NamedTuple):
+    """A teacher that is to be trained in a stage."""
+
+    name: str
+    num_outputs: int
+    class_names: list[str] | None = None
 
 
 def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint | None = None) -> dict[str, float]:
     """Train what `config["stages"]` holds, a whole config by name, in `output`/stages/<name>, then the run itself.
 
-    The run starts from the stage that `init.stage` names. Its metrics.json has the stages' figures too, as
-    `<stage>_<metric>`, and `gain_over_<stage>` in the metric that picks the best checkpoint. What was interrupted goes
-    on where it was: stages that are complete are not run again.
+    The run starts from the stage that `init.stage` names, and learns from the one that `teacher.stage` names. Its
+    metrics.json has the figures of all but the teacher too, as `<stage>_<metric>`, and `gain_over_<stage>` in the
+    metric that picks the best checkpoint. What was interrupted goes on where it was: stages that are complete are not
+    run again. A stage whose config has an `output` is trained there, for later runs as well.
     """
     stages: dict[str, dict[str, Any]] = config.get("stages") or {}
-    first = config["init"].get("stage")
+    first, teacher = config["init"].get("stage"), (config.get("teacher") or {}).get("stage")
     if first is not None and str(first) not in stages:
         raise UserError(f"init.stage={first}: no such stage; there are {', '.join(stages) or 'none'}")
     if not stages:
@@ -38,17 +59,18 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
     figures = {}
     for number, (name, stage) in enumerate(stages.items(), start=1):
         log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
-        figures[name] = _train_stage(stage, output / "stages" / name)
+        figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
     if first is not None:
-        config = config | {"init": config["init"] | {"run": str(output / "stages" / first)}}
+        config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output))}}
     log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
     metrics = train(config, output, resume)
-    if not is_first_process():
-        return {}
+    compared = {name: stage for name, stage in figures.items() if name != teacher}
+    if not compared or not is_first_process():
+        return metrics
     curves = target_of("task", config["task"]).curves
-    metrics |= _compare(metrics, figures, curves)
-    (output / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n")
-    _print_stages({**figures, "this run": metrics}, curves)
+    metrics |= _compare(metrics, compared, curves)
+    (output / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    _print_stages({**compared, "this run": metrics}, curves)
     return metrics
 
 
@@ -64,12 +86,37 @@ def waiting_stages(folder: Path) -> dict[str, Any] | None:
 
 def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
     """Find out what is wrong with any stage before the first one is trained."""
-    for name, each in (*stages.items(), ("this run", config)):
+    runs = (*stages.items(), ("this run", config))
+    teachers = {(each.get("teacher") or {}).get("stage") for _, each in runs}
+    promised: dict[str, Teacher] = {}
+    for name, each in runs:
         try:
             check_settings(each)
-            build_task(each, build_data(each).num_classes)
+            if "output" in each:
+                check_place("output", Path(each["output"]))
+            data, named = build_data(each), (each.get("teacher") or {}).get("stage")
+            teacher = teacher_of(each) if named is None else promised[str(named)]
+            taught = None if teacher is None else teacher.num_outputs
+            task = build_task(each, target_of("task", each["task"]).count_outputs(data, taught))
+            if teacher is not None:
+                task.check_teacher(teacher)
+                teachable(data, each)
+            task.evaluator(data, data.info)
+            if name in teachers:
+                promised[name] = _promise(name, task)
         except UserError as error:
             raise UserError(f"stage {name}: {error}") from error
+
+
+def _promise(name: str, task: Task) -> Teacher:
+    """What the network of a stage will be, as far as `Task.check_teacher` asks."""
+    with torch.no_grad():
+        answers = task.eval()(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
+    if not isinstance(answers, Tensor) or answers.ndim != 2:
+        raise UserError(
+            f"teacher.stage={name}: its network does not answer a picture with K numbers; nobody learns from it"
+        )
+    return cast(Teacher, Promised(f"stage {name}", answers.shape[1]))
 
 
 def _keep_config(config: dict[str, Any], output: Path) -> None:
@@ -79,11 +126,43 @@ def _keep_config(config: dict[str, Any], output: Path) -> None:
         (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
-def _train_stage(config: dict[str, Any], folder: Path) -> dict[str, float]:
-    finished, last = folder / "metrics.json", folder / "checkpoints" / "last.ckpt"
-    if finished.exists():
-        log.info("complete already: %s", folder)
-        return json.loads(finished.read_text())
+def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:
+    config = {key: value for key, value in stage.items() if key != "output"}
+    if (folder / METRICS).exists():
+        log.info("%s: made before, in %s", name, folder)
+        return json.loads((folder / METRICS).read_text())
+    if "output" not in stage or not is_first_process():  # the others are this one's own
+        return _go_on(config, folder)
+    with _alone(name, folder):
+        if (folder / METRICS).exists():
+            log.info("%s: made meanwhile, in %s", name, folder)
+            return json.loads((folder / METRICS).read_text())
+        log.info("%s: is kept in %s for later runs", name, folder)
+        return _go_on(config, folder)
+
+
+@contextmanager
+def _alone(name: str, folder: Path) -> Iterator[None]:
+    """Wait while another run trains the same stage. The lock ends with the process that holds it, however that ends."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another run trains it in %s; waiting for that one", name, folder)
+            lock.acquire(poll_interval=1)
+    except OSError as error:
+        raise UserError(f"stages.{name}: {folder.parent} cannot be written ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _go_on(config: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Train a stage, or what is left of it."""
+    last = folder / "checkpoints" / "last.ckpt"
     if last.exists():
         return train(config, folder, load_checkpoint(last))
     if is_first_process() and folder.exists():  # interrupted before there was anything to go on from
@@ -96,10 +175,11 @@ def _compare(
 ) -> dict[str, float]:
     """The stages' figures under names of their own, and what the run has gained over each."""
     figures = {f"{name}_{curve}": stage[curve] for name, stage in stages.items() for curve in curves if curve in stage}
+    best = leading(curves, metrics)
     gains = {
-        f"gain_over_{name}": metrics[curves[0]] - stage[curves[0]]
+        f"gain_over_{name}": metrics[best] - stage[best]
         for name, stage in stages.items()
-        if curves[0] in stage and curves[0] in metrics
+        if best is not None and best in stage
     }
     return figures | gains
 

@@ -44,10 +44,7 @@ class TimmBackbone(Backbone):
         super().__init__()
         import timm  # seconds, and only this backbone needs it
 
-        known = [*timm.list_models(), *timm.list_pretrained()]
-        if name not in known:
-            near = ", ".join(difflib.get_close_matches(str(name), known, n=5)) or "see timm.list_models()"
-            raise ValueError(f"backbone.name={name!r}: timm {timm.__version__} has no such model; nearest: {near}")
+        check_timm_name("backbone.name", name)
         if checkpoint and not Path(checkpoint).is_file():
             raise ValueError(f"backbone.checkpoint={checkpoint}: no such file")
 
@@ -94,6 +91,16 @@ class TimmBackbone(Backbone):
         """
         maps = [m.permute(0, 3, 1, 2) if self.channels_last else m for m in self.net(images)]
         return {info.name: m for info, m in zip(self.feature_info, maps, strict=True)}
+
+
+def check_timm_name(key: str, name: object) -> None:
+    """Raise ValueError, with the nearest ones, for the name of a model that timm does not have. key: of the config."""
+    import timm
+
+    known = [*timm.list_models(), *timm.list_pretrained()]
+    if name not in known:
+        near = ", ".join(difflib.get_close_matches(str(name), known, n=5)) or "see timm.list_models()"
+        raise ValueError(f"{key}={name!r}: timm {timm.__version__} has no such model; nearest: {near}")
 
 
 def _feature_layers(net: Any) -> list[FeatureInfo]:

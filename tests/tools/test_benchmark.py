@@ -1,11 +1,9 @@
 """The benchmark tool: what it prints, writes and refuses. How fast anything is, is asserted nowhere."""
 
 import json
-import operator
 import os
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,9 +11,10 @@ import torch
 
 import tasks
 from tasks.shared import benchmark
-from tasks.shared.benchmark import Child, Comparison, Result, Suite, compare, run_suites
+from tasks.shared.benchmark import Options, Result, Suite, print_results, run_suites
 from tasks.shared.detection.benchmark import PAIRS, same_detections
 from tasks.shared.detection.postprocess import Detections
+from tasks.shared.timing import Comparison
 
 ROOT = Path(tasks.__file__).parents[1]
 
@@ -52,10 +51,13 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
     [
         (
             "suite=postproces",
-            "error: suite=postproces: no such suite; there are postprocess, rcnn_postprocess, train, inference and all",
+            "error: suite=postproces: no such suite; there are startup, input, coco, postprocess, rcnn_postprocess, "
+            "train, run, inference and all",
         ),
         ("round=3", "error: unknown key 'round'; the nearest keys: rounds"),
         ("rounds=0", "error: rounds=0; expected a whole number of at least 1"),
+        ("coco_pictures=0", "error: coco_pictures=0; expected a whole number of at least 1"),
+        ("images=no, such=folder", "error: images=no, such=folder: no such folder"),
     ],
 )
 def test_a_mistake_is_told_without_a_traceback(argument, message, tmp_path):
@@ -65,36 +67,8 @@ def test_a_mistake_is_told_without_a_traceback(argument, message, tmp_path):
     assert run.stdout == ""
 
 
-def test_compare_takes_turns(monkeypatch):
-    clock, turns = [0.0], [""]
-
-    def side(name: str, seconds: float) -> None:
-        clock[0] += seconds
-        if turns[-1] != name:
-            turns.append(name)
-
-    monkeypatch.setattr(benchmark.time, "perf_counter", lambda: clock[0])
-    times = compare(lambda: side("ours", 0.001), lambda: side("peer", 0.003), rounds=3)
-    # Both warm up; then ours, peer; peer, ours; ours, peer.
-    assert turns == ["", "ours", "peer", "ours", "peer", "ours", "peer"]
-    assert times == pytest.approx(Comparison(ours_ms=1, peer_ms=3, ratio=3, ratio_min=3, ratio_max=3))
-
-
-def test_a_child_answers_from_another_process():
-    with Child(partial, operator.add, 2, 3) as add, Child(partial, os.getpid) as whose:
-        assert add() == add() == 5
-        assert whose() == whose() != os.getpid()
-    assert not add.process.is_alive()
-    assert not whose.process.is_alive()
-
-
-def test_a_child_that_dies_is_an_error():
-    with Child(partial, sys.exit, 3) as side, pytest.raises(RuntimeError, match="ended with status 3"):
-        side()
-
-
-def fake_suite(rounds: int) -> Suite:
-    times = Comparison(1.0, 2.0, 2.0, 1.5, float(rounds))
+def fake_suite(options: Options) -> Suite:
+    times = Comparison(1.0, 2.0, 2.0, 1.5, float(options.rounds))
     results = [Result("first", {}, times, {"same": True}), Result("last", {}, times, {"same": False})]
     return Suite("a against b", results, "and c is left out")
 
@@ -110,6 +84,18 @@ def test_all_runs_every_suite_and_names_the_cases_that_differ(monkeypatch, capsy
     assert printed.count("2.00 [1.50..4.00]") == 4
     assert printed.count(" NO ") == 2
     assert printed.count("and c is left out") == 2
+
+
+def test_cases_may_be_described_by_different_facts(capsys):
+    times = Comparison(1.0, 2.0, 2.0, 1.5, 3.0)
+    results = [Result("one", {"a": 1234}, times, {"x": True}), Result("two", {"b": "many"}, times, {})]
+    print_results("a title", results)
+    header, first, second = (line.split("┃" if "┃" in line else "│") for line in capsys.readouterr().out.splitlines()
+                             if "ratio" in line or "2.00" in line)  # fmt: skip
+    cells = [[cell.strip() for cell in line[1:-1]] for line in (header, first, second)]
+    assert cells[0] == ["case", "a", "b", "ours ms", "peer ms", "ratio [min..max]", "x"]
+    assert cells[1] == ["one", "1,234", "", "1.00", "2.00", "2.00 [1.50..3.00]", "yes"]
+    assert cells[2] == ["two", "", "many", "1.00", "2.00", "2.00 [1.50..3.00]", ""]
 
 
 def detections(count: int = 100) -> Detections:

@@ -17,7 +17,8 @@ from PIL import Image
 from tasks.shared.checkpoint import write_weights
 from tasks.shared.config import compose_config, plain
 from tasks.shared.errors import UserError
-from tasks.shared.figures import PAPER, PAPER_POINTS, Point, figure_4, figure_5, run_point
+from tasks.shared.figures import cost_figure_4, cost_figure_5, figure_4, figure_5, write_figure
+from tasks.shared.points import COUNTED, PAPER, Point, counted_points, paper_points, run_point
 from tasks.shared.runs import find_runs, network_cost
 from tests.tools.conftest import Tool
 
@@ -88,7 +89,7 @@ def test_the_16_models_are_where_the_papers_costs_are(tmp_path: Path) -> None:
 
 
 def test_the_papers_points_are_the_printed_ones_and_fit_the_counts() -> None:
-    points = [Point(PAPER, *numbers) for numbers in PAPER_POINTS]
+    points = paper_points()
     assert {p.label: p.top1 for p in points} == {
         "1.0-224": 70.6, "0.75-224": 68.4, "0.5-224": 63.7, "0.25-224": 50.6,
         "1.0-192": 69.1, "1.0-160": 67.2, "1.0-128": 64.4, "0.5-160": 60.2,
@@ -142,6 +143,27 @@ def test_the_papers_points_can_be_left_out(
     assert output.is_dir()
 
 
+def test_costs_alone_need_no_runs(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = captured(monkeypatch, tool, f"output={tmp_path}/new")
+    costs = [(cost, r, a) for a, (row, _) in COSTS.items() for r, cost in zip(RESOLUTIONS, row, strict=True)]
+    at_4, at_5 = (sorted(plotted(figure)[COUNTED]) for figure in figures)
+    np.testing.assert_allclose(at_4, sorted((cost, r) for cost, r, _ in costs), atol=0.006)
+    np.testing.assert_allclose(at_5, sorted((COSTS[a][1], cost) for cost, _, a in costs), atol=0.006)
+    assert [figure.axes[0].get_xlabel() for figure in figures] == ["mult-adds (millions)", "parameters (millions)"]
+    assert [figure.axes[0].get_ylabel() for figure in figures] == ["resolution (pixels)", "mult-adds (millions)"]
+    assert all(figure.axes[0].get_xscale() == "log" for figure in figures)
+    assert (tmp_path / "new").is_dir()
+
+
+def test_files_of_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
+    points = paper_points()
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write_figure(figure_5(points), tmp_path / folder / "figure5")
+    for name in ("figure5.png", "figure5.svg"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
 def looks(figure: Figure, look: Callable[[Line2D], Any]) -> list[Any]:
     """This of the legend's entries, the sources left out."""
     entries = [line for line in figure.legends[0].legend_handles if isinstance(line, Line2D)]
@@ -165,15 +187,16 @@ def test_the_figures_can_be_read_without_colour() -> None:
         assert [fills[source] for source in sources] == ["full", "left", "none"]
         assert {text.get_text() for text in axes.texts} == {f"{a}-{r}" for a in COSTS for r in RESOLUTIONS}
         assert len(axes.lines) == 4 * len(sources)
-    assert figure_4(points).axes[0].get_xscale() == "log"
+        assert axes.get_xscale() == "log"
 
 
 def test_labels_do_not_cover_each_other() -> None:
-    points = [Point(PAPER, *numbers) for numbers in PAPER_POINTS]
-    for figure in (figure_4(points), figure_5(points)):
+    paper, costs = paper_points(), counted_points()
+    drawn = [(f(paper), 8) for f in (figure_4, figure_5)] + [(f(costs), 16) for f in (cost_figure_4, cost_figure_5)]
+    for figure, count in drawn:
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in figure.axes[0].texts]
-        assert len(boxes) == len(points)
+        assert len(boxes) == count
         assert not any(a.overlaps(b) for index, a in enumerate(boxes) for b in boxes[:index])
 
 
@@ -239,7 +262,7 @@ def test_broken_files_are_named(file: str, content: str | None, message: str, to
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "runs is not set"),
+        ([], "runs and output are not set; give runs=..., or output=..."),
         (["runs=/no/such"], "runs=/no/such: no such folder"),
         (["runs={empty}"], "no finished run of task=classification"),
         (["runs={sweep}", "paper=maybe"], "paper=maybe; expected true or false"),

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from tasks.shared.crops import TrainCrop, check_crop
+from tasks.shared.distillation.lessons import Lesson
 from tasks.shared.errors import UserError
 from tasks.shared.images import OnCorrupt
 from tasks.shared.loading import make_loader
@@ -61,6 +62,7 @@ class ClassificationData:
         self.on_corrupt = OnCorrupt(on_corrupt)
         self.reports, self.seen_in = reports or {}, seen_in or {}
         self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
+        self.lessons: dict[str, Lesson] = {}  # by split, where a teacher gives them
         if augment is False:  # as data=coco has it
             augment = None
         if not isinstance(augment, dict | None):
@@ -79,18 +81,20 @@ class ClassificationData:
         return len(self.class_ids)
 
     def train_loader(self, seed: int) -> DataLoader:
-        dataset = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
+        labels = "train" not in self.lessons  # from a teacher a network learns without
+        dataset = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed, labels=labels)
         return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
 
     def val_loader(self, shard: bool = False) -> DataLoader:
         return make_loader(self._dataset("val"), self.val_batch_size, train=False, shard=shard, workers=self.workers)
 
     def picture(self, target: dict[str, Any]) -> Tensor:
-        return self._of("val").read(target["index"])
+        return self.pictures_of("val").read(target["index"])
 
     def _dataset(self, split: str, **options: Any) -> PictureDataset:
-        ids = self.class_ids
-        return PictureDataset(self._of(split), ids, self.resolution, self.on_corrupt, **options, **self.center)
+        options |= self.center | {"lesson": self.lessons.get(split)}
+        return PictureDataset(self.pictures_of(split), self.class_ids, self.resolution, self.on_corrupt, **options)
 
-    def _of(self, split: str) -> Pictures:
+    def pictures_of(self, split: str) -> Pictures:
+        """Those that the loader of "train" or "val" reads."""
         return self.pictures[self.evaluate_on if split == "val" else split]

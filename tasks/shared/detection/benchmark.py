@@ -8,9 +8,10 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
-from tasks.shared.benchmark import Result, Suite, compare
+from tasks.shared.benchmark import Options, Result, Suite
 from tasks.shared.detection.boxes import clip, decode, encode
 from tasks.shared.detection.postprocess import Detections, postprocess
+from tasks.shared.timing import compare
 
 SIDE = 300  # pixels
 CLASSES = 90  # without background
@@ -24,7 +25,7 @@ TIE = 1e-5  # scores no further apart may stand in either order
 NEAR = 0.01  # pixels
 
 
-def postprocess_suite(rounds: int) -> Suite:
+def postprocess_suite(options: Options) -> Suite:
     """`postprocess` against torchvision's `SSD.postprocess_detections`, one picture, on the CPU.
 
     torchvision's function begins with the softmax of the logits and with decoding and clipping the boxes, so these
@@ -64,7 +65,7 @@ def postprocess_suite(rounds: int) -> Suite:
 
         with torch.inference_mode():
             same = same_detections(ours(), peer())
-            times = compare(ours, peer, rounds)
+            times = compare(ours, peer, options.rounds)
         results.append(Result(case, {"pairs": above}, times, {"same_detections": same}))
     return Suite("ours against torchvision's SSD.postprocess_detections", results)
 

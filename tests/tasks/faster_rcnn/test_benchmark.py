@@ -5,6 +5,7 @@ import torch
 
 from tasks.faster_rcnn import benchmark
 from tasks.faster_rcnn.benchmark import CASES, TOTAL, Torchvision, draw_picture, our_detections, our_proposals
+from tasks.shared.benchmark import Options
 from tasks.shared.detection.benchmark import same_detections
 
 
@@ -25,8 +26,8 @@ def test_where_anchors_agree_torchvisions_default_finds_fewer():
 
 def test_every_part_of_a_case_is_timed_and_checked(monkeypatch):
     monkeypatch.setattr(benchmark, "CASES", {"300 px": CASES["300 px"]})
-    suite = benchmark.postprocess_suite(rounds=1)
+    suite = benchmark.postprocess_suite(Options(rounds=1))
     assert [r.case for r in suite.results] == ["300 px: first stage", "300 px: second stage", "300 px: both"]
     assert all(r.checks == {"same": True} and r.times.ratio > 0 for r in suite.results)
     monkeypatch.setattr(Torchvision, "proposals", lambda self: self.picture.proposals.flip(0))
-    assert [r.checks["same"] for r in benchmark.postprocess_suite(rounds=1).results] == [False, True, False]
+    assert [r.checks["same"] for r in benchmark.postprocess_suite(Options(rounds=1)).results] == [False, True, False]

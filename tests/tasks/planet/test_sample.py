@@ -8,11 +8,13 @@ import pytest
 from PIL import Image
 
 from tasks.planet.data import geotagged_sample
+from tasks.planet.metrics import best_single_place
 from tasks.planet.sample import draw_geotagged_sample
 from tasks.planet.sample_drawing import draw_picture
 from tasks.planet.sample_world import LAND, World
 from tasks.planet.sphere import great_circle_km, unit_vectors
 from tasks.shared.errors import UserError
+from tests.tasks.planet.thumbnails import thumbnail_errors
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,16 @@ def test_a_picture_says_its_country_by_structure() -> None:
     means = {c: np.mean([np.asarray(draw_picture(np.random.default_rng((c, k)), look._replace(continent=c), np.ones(3)))
                          .mean((0, 1)) for k in range(60)], 0) for c in (0, 4)}  # fmt: skip
     assert np.abs(means[0] - means[4]).max() < 20
+
+
+@pytest.mark.slow
+def test_colours_alone_do_not_tell_the_place(tmp_path: Path) -> None:
+    """A quarter of what the one best place gives is the bar that training is held to."""
+    root = tmp_path / "s"
+    draw_geotagged_sample(root, 1500, 300)
+    photos = np.array([(row["lat"], row["lon"]) for row in table(root, "val.csv")], float)
+    best = np.median(great_circle_km(*photos.T, *best_single_place(*photos.T)))
+    assert thumbnail_errors(str(root), 1500, 300)["median_km"] > best / 2
 
 
 def test_the_smallest_sample_has_cells(tmp_path: Path) -> None:

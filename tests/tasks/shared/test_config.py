@@ -40,7 +40,7 @@ def test_a_path_arrives_as_it_was_typed(path: str) -> None:
 
 
 def test_other_values_null_and_quoted_ones_are_left_alone() -> None:
-    arguments = ["optim.lr=0.1", "backbone.taps=[16,32]", "output=null", "output='a b'", "-m"]
+    arguments = ["optim.lr=0.1", "backbone.taps=[16,32]", "output=null", "output='a b'", "-m", "teacher.cache=false"]
     assert quote_paths(arguments) == arguments
 
 

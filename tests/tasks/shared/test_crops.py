@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.transforms import v2
 
-from tasks.shared.crops import TrainCrop, _random_box, center_crop, check_crop, random_crop
+from tasks.shared.crops import TrainCrop, center_crop, check_crop, random_box, random_crop
 from tasks.shared.errors import UserError
 
 
@@ -17,27 +17,27 @@ def ramp(height: int, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (77, 31), (31, 77), (10, 200)])
-def test_random_boxes_have_the_area_and_aspect_that_was_asked_for(height: int, width: int) -> None:
+def testrandom_boxes_have_the_area_and_aspect_that_was_asked_for(height: int, width: int) -> None:
     rng = np.random.default_rng(0)
     crop = TrainCrop(area=(0.2, 0.6), aspect=(0.5, 2.0))
     for _ in range(300):
-        left, top, w, h = _random_box(width, height, rng, crop)
+        left, top, w, h = random_box(width, height, rng, crop)
         assert 0 <= left <= width - w and 0 <= top <= height - h and w > 0 and h > 0
         assert 0.5 - 2 / h <= w / h <= 2.0 + 2 / h
         if height / width > 0.5:
             assert 0.2 - 0.05 <= w * h / (width * height) <= 0.6 + 0.05
 
 
-def test_random_boxes_go_everywhere() -> None:
+def testrandom_boxes_go_everywhere() -> None:
     rng = np.random.default_rng(1)
-    boxes = np.array([_random_box(100, 100, rng, TrainCrop(area=(0.1, 0.1), aspect=(1.0, 1.0))) for _ in range(2000)])
+    boxes = np.array([random_box(100, 100, rng, TrainCrop(area=(0.1, 0.1), aspect=(1.0, 1.0))) for _ in range(2000)])
     assert boxes[:, 0].min() == boxes[:, 1].min() == 0
     assert (boxes[:, 0] + boxes[:, 2]).max() == (boxes[:, 1] + boxes[:, 3]).max() == 100
     assert abs(boxes[:, 0].mean() - 34) < 2  # of 0 to 68
 
 
 def test_a_picture_too_narrow_for_any_try_is_cut_in_its_middle() -> None:
-    left, top, w, h = _random_box(400, 20, np.random.default_rng(0), TrainCrop(area=(0.9, 1.0)))
+    left, top, w, h = random_box(400, 20, np.random.default_rng(0), TrainCrop(area=(0.9, 1.0)))
     assert (left, top, w, h) == ((400 - 27) // 2, 0, 27, 20)
 
 

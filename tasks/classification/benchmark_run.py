@@ -1,0 +1,120 @@
+"""A whole run of tools/train.py, in pictures a second, against the bare training step of the same network."""
+
+import copy
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import fmean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback
+from torch import nn
+
+from tasks.shared.benchmark import Options, Result, Suite
+from tasks.shared.build import build_data, build_task, initialise
+from tasks.shared.callbacks import Checkpoints
+from tasks.shared.config import compose_config, plain
+from tasks.shared.contract import Batch
+from tasks.shared.ema import Ema
+from tasks.shared.engine import make_trainer
+from tasks.shared.module import TrainingModule
+from tasks.shared.optim import make_optimizer
+from tasks.shared.roofline import wait_for
+from tasks.shared.runtime import keep_heap
+from tasks.shared.timing import summarise
+
+STEPS = 10  # a round: Lightning writes its logs every so many
+WARM_UP = 5  # steps
+
+
+def run_suite(options: Options, **keys: Any) -> Suite:
+    """Steps of Lightning's loop, with data, logs, progress and all, each followed by a bare one on the same batch.
+
+    The run is task=classification on its drawn sample, as it is by default; keys: of its config, to change it. Bare:
+    forward, loss, backward, clipping, optimizer, moving average, on a copy of the network. Evaluation and checkpoints,
+    between the epochs, are not timed.
+    """
+    with TemporaryDirectory() as folder:
+        changes = {"data.root": f"{folder}/sample", "trainer.val_every_epochs": 1000, "trainer.max_epochs": 1000} | keys
+        config = plain(compose_config("train", ["task=classification", *(f"{k}={v}" for k, v in changes.items())]))
+        (Path(folder) / "checkpoints").mkdir()
+        keep_heap()
+        data = build_data(config)
+        steps = Steps(STEPS * options.rounds)
+        module, trainer = _make(config, data, Path(folder))
+        trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+        trainer.fit(module, val_dataloaders=data.val_loader(shard=True))
+    rounds = [slice(first, first + STEPS) for first in range(0, STEPS * options.rounds, STEPS)]
+    times = summarise(*([fmean(side[part]) for part in rounds] for side in (steps.run, steps.bare)))
+    batch, resolution = config["data"]["batch_size"], config["resolution"]
+    facts = {"our_images_per_s": round(1000 * batch / times.ours_ms)}
+    case = f"task=classification, {batch} pictures of {resolution} pixels"
+    return Suite("a step of tools/train.py against the bare step", [Result(case, facts, times, {})])
+
+
+def _make(config: dict[str, Any], data: Any, output: Path) -> tuple[TrainingModule, pl.Trainer]:
+    """As `tasks.shared.engine.train` makes them."""
+    settings, count = config["trainer"], data.num_classes
+    task = build_task(config, count)
+    initialise(task, config)
+    given = {"ema_decay": settings["ema_decay"], "channels_last": settings["channels_last"]}
+    loader = data.train_loader(config["seed"])
+    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, count, loader, **given)
+    return module, make_trainer(settings, output, Checkpoints(output / "checkpoints", task.curves, resumed=False))
+
+
+class Steps(Callback):
+    """Seconds of `count` steps: `run`, from one to the next of Lightning's, and `bare`. Then it ends the training."""
+
+    def __init__(self, count: int):
+        self.count, self.seen = count, 0
+        self.run: list[float] = []
+        self.bare: list[float] = []
+        self.step: Callable[[], None] | None = None
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.since = time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        assert isinstance(module, TrainingModule)
+        wait_for(module.device)
+        run = time.perf_counter() - self.since
+        if self.step is None:
+            self.step = bare_step(module, batch, trainer.precision == "bf16-mixed")
+        start = time.perf_counter()
+        self.step()
+        self.seen += 1
+        if self.seen > WARM_UP:
+            self.run.append(run)
+            self.bare.append(time.perf_counter() - start)
+        trainer.should_stop = len(self.run) == self.count
+        self.since = time.perf_counter()
+
+
+def bare_step(module: TrainingModule, batch: Batch, bf16: bool) -> Callable[[], None]:
+    """A step of a copy of the module's network on this batch, without Lightning."""
+    task, config, device = copy.deepcopy(module.task), module.config, module.device
+    optimizer = make_optimizer(task, **{key: value for key, value in config["optim"].items() if key != "schedule"})
+    average = None if module.ema is None else Ema(task, config["trainer"]["ema_decay"])
+    clip = config["trainer"]["gradient_clip_norm"]
+    images = batch.images.contiguous(memory_format=module.memory_format)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            outputs = task(images)
+        loss = torch.stack(list(task.loss(outputs, batch.targets).values())).sum()
+        loss.backward()
+        if clip is not None:
+            nn.utils.clip_grad_norm_(task.parameters(), clip)
+        optimizer.step()
+        if average is not None:
+            average.update(task)
+        wait_for(device)
+
+    return step

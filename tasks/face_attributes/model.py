@@ -1,0 +1,128 @@
+"""A network that tells face attributes, by imitating another (Sec. 4.5), or from labels."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from backbone import Backbone
+from tasks.face_attributes.draw import draw_attributes
+from tasks.face_attributes.evaluate import AttributeEvaluator
+from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.crops import center_crop, check_crop
+from tasks.shared.errors import UserError
+from tasks.shared.pooled_head import PooledHead
+
+if TYPE_CHECKING:
+    from tasks.shared.distillation.teacher import Teacher
+
+
+class Attributes(NamedTuple):
+    """What a network makes of a face: a logit for each attribute, (A,); above 0 it has it rather than not."""
+
+    logits: Tensor
+
+    @property
+    def probabilities(self) -> Tensor:
+        return self.logits.sigmoid()
+
+
+class FaceAttributes(Task):
+    """Global average pooling, dropout and one linear layer with an output for each attribute.
+
+    Args:
+        backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
+        num_classes: attributes.
+        resolution: side of the square input picture in pixels.
+        dropout: share of features that training drops.
+        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
+
+    Raises ValueError for what `PooledHead` refuses, and for values outside their range.
+    """
+
+    curves = ("agreement", "mean_ap", "accuracy")
+    data_kind = "faces"
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        num_classes: int,
+        resolution: int = 224,
+        *,
+        dropout: float = 0.0,
+        crop: str = "short_side",
+        crop_share: float = 0.875,
+    ):
+        super().__init__()
+        if num_classes < 1:
+            raise ValueError("there are no attributes: expected data with labels, such as data=celeba, or a teacher")
+        check_crop(crop, crop_share)
+        self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
+        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
+        self.backbone = backbone
+        self.head = PooledHead(backbone, num_classes, resolution, dropout, least=1)
+
+    @classmethod
+    def count_outputs(cls, data: Any, taught: int | None) -> int:
+        """The data's attributes, whatever else it knows; where it has none the teacher's."""
+        return len(data.info.get("attributes", ())) or taught or 0
+
+    def prepare(self, image: Tensor) -> Tensor:
+        return center_crop(image, self.resolution, self.crop, self.crop_share)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """images (B, 3, H, W), uint8 or float in 0 to 255 -> logits (B, A)."""
+        return self.head(self.backbone(self.normalize(images)))
+
+    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+        """Cross-entropy of each attribute, a mean over attributes and batch.
+
+        targets: `teacher` (A,) each, the teacher's logits; or where there is no teacher `attributes` (A,), 0 or 1.
+        """
+        taught = "teacher" in targets[0]
+        given = torch.stack([target["teacher" if taught else "attributes"] for target in targets]).to(outputs.device)
+        wanted = given.float().sigmoid() if taught else given.float()
+        return {"cross_entropy": F.binary_cross_entropy_with_logits(outputs.float(), wanted)}
+
+    def check_teacher(self, teacher: "Teacher") -> None:
+        count = self.head.out_features
+        if teacher.num_outputs != count:
+            raise UserError(
+                f"teacher {teacher.name}: tells {teacher.num_outputs} attributes, the student {count}; expected as many"
+            )
+
+    def taught_info(self, teacher: "Teacher") -> dict[str, Any]:
+        return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
+
+    def predict(self, outputs: Tensor, sizes: Tensor) -> list[Attributes]:
+        return [Attributes(row) for row in outputs.float().cpu()]
+
+    def evaluator(self, data: Any, info: dict[str, Any]) -> AttributeEvaluator:
+        theirs = data.info.get("attributes")
+        names = info.get("attributes") or theirs or self._names(info)
+        if theirs is not None and theirs != names:
+            first = next((k for k, pair in enumerate(zip(theirs, names, strict=False)) if pair[0] != pair[1]), None)
+            told = "" if first is None else f", and attribute {first + 1} is {theirs[first]}, not {names[first]}"
+            raise UserError(
+                f"the data has other attributes than the network: {len(theirs)} of them, not {len(names)}{told}; "
+                "expected the same in the same order"
+            )
+        if len(names) != self.head.out_features:
+            raise UserError(f"the data has {len(names)} attributes, but the network tells {self.head.out_features}")
+        return AttributeEvaluator(names)
+
+    def draw(self, image: Image.Image, result: Attributes, info: dict[str, Any], target: Any = None) -> Image.Image:
+        truth = None
+        if target is not None and "attributes" in target:
+            truth = (target["attributes"] > 0.5).tolist()
+        return draw_attributes(image, self._names(info), result.probabilities.tolist(), truth)
+
+    def describe(self, result: Attributes, info: dict[str, Any]) -> dict[str, float]:
+        """The probability of each attribute by its name."""
+        return dict(zip(self._names(info), result.probabilities.tolist(), strict=True))
+
+    def _names(self, info: dict[str, Any]) -> list[str]:
+        """Of the attributes, their numbers where nobody has named them."""
+        return info.get("attributes") or [f"attribute {k}" for k in range(self.head.out_features)]

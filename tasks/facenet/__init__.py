@@ -1,0 +1,1 @@
+"""Face embeddings: a MobileNet that imitates FaceNet's, or any other network's (Sec. 4.7, Table 14)."""

@@ -1,0 +1,37 @@
+"""Embeddings of pictures, and the files that hold them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+from torch import Tensor
+
+from tasks.facenet.pairs import Floats
+
+FORMATS = ("npz", "parquet")
+
+
+class Embedding(NamedTuple):
+    """A face as a point: vector (D,) float32. Squared L2 distances tell whether two show one person."""
+
+    vector: Tensor
+
+
+def save_embeddings(folder: Path, kind: str, files: Sequence[str], **vectors: Floats) -> Path:
+    """Write embeddings.npz, or embeddings.parquet (kind), of N pictures; returns its path.
+
+    files: (N,). vectors: by name, (N, D). The npz has these arrays; the Parquet table the column `file` and a list of
+    numbers for each name.
+    """
+    path = folder / f"embeddings.{kind}"
+    if kind == "npz":
+        np.savez(path, files=np.array(files, dtype=np.str_), **vectors)  # type: ignore[arg-type]
+    else:
+        columns: dict[str, pa.Array] = {"file": pa.array(files, pa.string())}
+        for name, rows in vectors.items():
+            columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
+        pyarrow.parquet.write_table(pa.table(columns), path)
+    return path

@@ -1,0 +1,107 @@
+"""A teacher's answers on disk, so that it is asked once for each picture."""
+
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tasks.shared.errors import UserError, check_place
+
+ABOUT, ANSWERS, SEALS = "about.json", "answers.f16", "seals.u32"
+CHUNK = 1 << 20  # bytes that are written at once
+
+
+class Answers:
+    """Answers to `count` pictures, `width` numbers each, memory-mapped: loader processes read what the main one writes.
+
+    Beside each answer stands a seal, the checksum of picture and answer together. An answer whose seal does not fit is
+    unknown: never written, half written when the machine stopped, or given for other pixels of the same name. So
+    there is nothing to lock, and processes that write the same answers may do so at once.
+    """
+
+    def __init__(self, folder: Path, count: int, width: int):
+        self.folder, self.count, self.width = folder, count, width
+        self.answers = _map(folder / ANSWERS, np.dtype("<f2"), (count, width))
+        self.seals = _map(folder / SEALS, np.dtype("<u4"), (count,))
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a memory map would be pickled as a copy
+        return Answers, (self.folder, self.count, self.width)
+
+    def read(self, index: int, checksum: int) -> NDArray[np.float16] | None:
+        """(K,), the answer to a picture of this checksum; None where it is not known."""
+        answer = np.array(self.answers[index])
+        return answer if int(self.seals[index]) == _seal(answer, checksum) else None
+
+    def write(self, index: int, checksum: int, answer: NDArray[np.float16]) -> None:
+        self.answers[index] = answer
+        self.seals[index] = _seal(answer, checksum)
+
+
+def checksum_of(image: NDArray[np.uint8]) -> int:
+    """Of a picture's pixels."""
+    return zlib.crc32(np.ascontiguousarray(image).data)
+
+
+def _seal(answer: NDArray[np.float16], checksum: int) -> int:
+    return zlib.crc32(answer.tobytes(), checksum)
+
+
+def keep_answers(place: Path, name: str, about: dict[str, Any], count: int, width: int) -> Answers:
+    """The answers in a folder of `place` whose name follows from `about`: those of another teacher lie elsewhere.
+
+    about: all that the answers depend on, as plain data; kept beside them with the teacher's name. The folder is made
+    whole, with room for all answers, or not at all. Raises UserError naming teacher.cache_folder.
+    """
+    check_place("teacher.cache_folder", place)
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+    folder = place / f"teacher_{digest}"
+    try:
+        if not folder.exists():
+            _make(folder, {"teacher": name} | about, count, width)
+        return Answers(folder, count, width)
+    except OSError as error:
+        needed = 1e-6 * count * (2 * width + 4)
+        raise UserError(
+            f"teacher.cache_folder={place}: cannot be written ({error.strerror or error}); expected room for "
+            f"{count:,} answers of {width:,} numbers, {needed:,.1f} MB. teacher.cache=false asks the teacher at every "
+            "step instead"
+        ) from error
+
+
+def _make(folder: Path, about: dict[str, Any], count: int, width: int) -> None:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+        made = Path(temporary) / "made"
+        made.mkdir()
+        (made / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+        _reserve(made / ANSWERS, 2 * count * width)
+        _reserve(made / SEALS, 4 * count)
+        try:
+            made.rename(folder)
+        except OSError:
+            if not folder.exists():  # otherwise another process was faster
+                raise
+
+
+def _reserve(file: Path, size: int) -> None:
+    """Zeros, written out: writing to a map of a file that the disk has no room for would kill the process."""
+    with file.open("wb") as out:
+        for start in range(0, size, CHUNK):
+            out.write(bytes(min(CHUNK, size - start)))
+        out.flush()
+        os.fsync(out.fileno())
+
+
+def _map(file: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    expected, found = kind.itemsize * int(np.prod(shape)), file.stat().st_size
+    if found != expected:
+        raise UserError(f"{file}: holds {found:,} bytes, expected {expected:,}; delete its folder, it is made again")
+    if expected == 0:  # nothing can be mapped
+        return np.zeros(shape, kind)
+    return np.memmap(file, kind, mode="r+", shape=shape)

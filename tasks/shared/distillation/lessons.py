@@ -1,0 +1,184 @@
+"""What a teacher says to each picture, in place of labels or beside them."""
+
+import hashlib
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+
+from tasks.shared.contract import Data, Targets
+from tasks.shared.crops import center_crop
+from tasks.shared.distillation.build import build_teacher
+from tasks.shared.distillation.cache import Answers, checksum_of, keep_answers
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.errors import UserError
+from tasks.shared.picture_set import Pictures
+
+log = logging.getLogger(__name__)
+OWN_KEYS = ("choice", "stage", "cache", "cache_folder")  # of the config node `teacher`; the others are the teacher's
+PLACE = "data/cache"  # that teacher.cache_folder=null means
+NAMED = 1000  # pictures whose names tell a set from others
+
+
+class Lesson:
+    """A teacher's answers to the pictures of a split. Loader processes take a copy without the teacher.
+
+    The teacher sees the plain picture, cut as for evaluation (`crop`, `crop_share`), whatever the student is shown:
+    so an answer belongs to a picture, and is the same in every epoch.
+
+    cache: where answers are kept; None asks the teacher at every step.
+    """
+
+    def __init__(self, teacher: Teacher, crop: str, crop_share: float, cache: Answers | None):
+        self.teacher: Teacher | None = teacher
+        self.size, self.width = teacher.size, teacher.num_outputs
+        self.crop, self.crop_share, self.cache = crop, crop_share, cache
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"teacher": None}
+
+    def __call__(self, index: int, image: Tensor) -> dict[str, Any]:
+        """What a target gets. image: the original picture, (3, H, W) uint8.
+
+        `teacher`, the answer, (K,) float16, where it is known; else `view`, the picture as the teacher takes it,
+        (3, h, w) uint8, and with a cache `checksum`. Arrays, not tensors: each of those would cost loader processes an
+        open file.
+        """
+        if self.cache is None:
+            return {"view": self._view(image)}
+        checksum = checksum_of(image.numpy())
+        if (answer := self.cache.read(index, checksum)) is not None:
+            return {"teacher": answer}
+        return {"view": self._view(image), "checksum": checksum}
+
+    def answer(self, targets: Targets, device: torch.device | str = "cpu") -> None:
+        """Give each target `teacher`, (K,) float32 on `device`, in place of `view` and `checksum`.
+
+        Answers are rounded to float16 with the cache and without, so that both give the same losses.
+        Raises UserError for answers that no student can learn from.
+        """
+        if asked := [target for target in targets if "view" in target]:
+            assert self.teacher is not None
+            views = torch.from_numpy(np.stack([target.pop("view") for target in asked]))
+            answers = self.teacher(views.to(device))
+            if answers.shape != (len(asked), self.width):
+                raise UserError(
+                    f"teacher {self.teacher.name}: answers {len(asked)} pictures with {tuple(answers.shape)} numbers; "
+                    f"expected {(len(asked), self.width)}"
+                )
+            for target, answer in zip(asked, answers.half().cpu().numpy(), strict=True):
+                if not np.isfinite(answer).all():
+                    raise UserError(
+                        f"teacher {self.teacher.name}: its answer to {target['file']} is not finite in float16; "
+                        "expected numbers below 65,504"
+                    )
+                target["teacher"] = answer
+                if self.cache is not None:
+                    self.cache.write(target["index"], target.pop("checksum"), answer)
+        if targets:
+            rows = torch.from_numpy(np.stack([target["teacher"] for target in targets])).float().to(device)
+            for target, row in zip(targets, rows, strict=True):
+                target["teacher"] = row
+
+    def _view(self, image: Tensor) -> np.ndarray:
+        return np.ascontiguousarray(view_of(image, self.size, self.crop, self.crop_share).numpy())
+
+
+def view_of(image: Tensor, size: tuple[int, int], crop: str, share: float) -> Tensor:
+    """The middle of (3, H, W) uint8 as (3, h, w); size: h and w. A square is what `center_crop` makes.
+
+    Of another shape, "short_side" takes the largest part of that shape, `share` of it, and "inception" squashes.
+    """
+    h, w = size
+    if h == w:
+        return center_crop(image, h, crop, share)
+    height, width = image.shape[-2:]
+    scale = min(height / h, width / w)
+    cut_h, cut_w = (height, width) if crop == "inception" else (scale * h, scale * w)
+    cut_h, cut_w = max(round(share * cut_h), 1), max(round(share * cut_w), 1)
+    top, left = (height - cut_h) // 2, (width - cut_w) // 2
+    return v2.functional.resized_crop(image, top, left, cut_h, cut_w, [h, w], antialias=True)
+
+
+def teacher_of(config: dict[str, Any]) -> Teacher | None:
+    """The teacher that a run's config names; runs of before there were any have no such node."""
+    node = {key: value for key, value in (config.get("teacher") or {}).items() if key not in OWN_KEYS}
+    if "_target_" not in node:
+        return None
+    return build_teacher(config | {"teacher": node})
+
+
+def teacher_if_there(config: dict[str, Any]) -> Teacher | None:
+    """`teacher_of`; None, with a warning, where its file or run is gone: a network's own figures need no teacher.
+
+    None too where no path is given, as for weights that were converted.
+    """
+    node = config.get("teacher") or {}
+    path = node.get("path")
+    if path is None and node.get("choice") == "run":
+        return None
+    if path is not None and not Path(str(path)).exists():
+        log.warning("warning: teacher.path=%s: no such file or run; figures that need the teacher are left out", path)
+        return None
+    return teacher_of(config)
+
+
+class Teachable(Data, Protocol):
+    """Data whose loaders can hand out lessons."""
+
+    lessons: dict[str, Lesson]
+    """By split, {} at first: what the loader of a split adds to its targets."""
+    center: dict[str, Any]
+    """`crop` and `crop_share`: how pictures are cut for evaluation."""
+
+    def pictures_of(self, split: str) -> Pictures:
+        """Those that the loader of "train" or "val" reads."""
+
+
+def teachable(data: Data, config: dict[str, Any]) -> Teachable:
+    """The same data. Raises UserError where its loaders know no lessons."""
+    if not hasattr(data, "lessons"):
+        raise UserError(
+            f"teacher={config['teacher'].get('choice')}: data={config['data'].get('choice')} cannot be taught; "
+            "expected pictures such as data=celeba or data=face_folder, or teacher=none"
+        )
+    return cast(Teachable, data)
+
+
+def teach(
+    data: Data, teacher: Teacher, config: dict[str, Any], splits: Iterable[str] = ("train", "val")
+) -> dict[str, Lesson]:
+    """Let the loaders of `data` hand out the teacher's answers; returns the lessons by split.
+
+    With a lesson for "train", the targets of training hold `file`, `size` and `index` besides, and no label.
+    Raises UserError for data that cannot be taught, and for a cache that cannot be kept.
+    """
+    pupils, node = teachable(data, config), config["teacher"]
+    shown = (pupils.center["crop"], pupils.center["crop_share"])
+    if teacher.crop is not None and teacher.crop != shown:
+        log.warning(
+            "warning: the teacher was trained for pictures cut by crop %s, crop_share %g; here it is shown %s, %g, as "
+            "data.crop and data.crop_share say", *teacher.crop, *shown,
+        )  # fmt: skip
+    for split in splits:
+        cache, pictures = None, pupils.pictures_of(split)
+        if node.get("cache", True):
+            place = Path(str(node.get("cache_folder") or PLACE))
+            about = _about(teacher, pictures, pupils.center)
+            cache = keep_answers(place, teacher.name, about, len(pictures.labels), teacher.num_outputs)
+        pupils.lessons[split] = Lesson(teacher, **pupils.center, cache=cache)
+    return pupils.lessons
+
+
+def _about(teacher: Teacher, pictures: Pictures, cut: dict[str, Any]) -> dict[str, Any]:
+    """All that a teacher's answers to these pictures depend on, but for the pixels, which have checksums."""
+    count = len(pictures.labels)
+    rows = np.linspace(0, count - 1, min(count, NAMED)).round().astype(int).tolist()
+    names = hashlib.sha256("\n".join(pictures.name(row) for row in rows).encode()).hexdigest()
+    asked = {"fingerprint": teacher.fingerprint, "size": list(teacher.size), "outputs": teacher.num_outputs}
+    return asked | cut | {"pictures": count, "names": names}

@@ -1,0 +1,111 @@
+"""Teacher and student side by side, at the end of a run that was taught."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import torch
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from torch import Tensor
+
+from backbone import count_cost
+from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.inference import network_of
+
+FILE = "teacher_and_student.md"
+PREFIX = "teacher_"  # of the evaluator's figures of the teacher, which stand beside the student's of the same name
+WARM_UP = 2  # batches
+TIMED = 9  # batches at most
+SECONDS = 4.0  # after which no further batch is timed, if there are three
+
+
+class Row(NamedTuple):
+    """A figure of both; None where it is not known, or means nothing."""
+
+    name: str
+    teacher: float | int | None
+    student: float | int | None
+
+
+def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, float], output: Path) -> None:
+    """Print what teacher and student reach and cost, and write it to teacher_and_student.md in the run's folder.
+
+    metrics: the run's final ones. Speed is that of the networks alone, in fp32, on the run's device.
+    """
+    checkpoint = load_checkpoint(find_checkpoint(output))
+    task, device = network_of(checkpoint, config)
+    batch = config["data"]["val_batch_size"]
+    cost, theirs = count_cost(task, task.resolution), teacher.cost()
+    rows = figures(metrics)
+    rows += [
+        Row("million mult-adds", None if theirs is None else theirs[0] / 1e6, cost.mult_adds / 1e6),
+        Row("million parameters", None if theirs is None else theirs[1] / 1e6, cost.parameters / 1e6),
+    ]
+    taught = images_per_second(task, (task.resolution, task.resolution), batch, device)
+    rows.append(Row("images per second", images_per_second(teacher, teacher.size, batch, device), taught))
+    note = f"Images per second: fp32, batches of {batch}, {_device(device)}; median of batches, after a warm-up."
+    (output / FILE).write_text(markdown(teacher.name, rows, note))
+    table = Table("", "teacher", "student", "student / teacher", title=escape(teacher.name), title_justify="left")
+    for row in rows:
+        if "/" not in row.name:  # those of single classes are in the file
+            table.add_row(*_cells(row))
+    Console().print(table)
+
+
+def figures(metrics: dict[str, float]) -> list[Row]:
+    """Those that both have, then the student's own; those of single classes (`AP/<class>`) come last."""
+    own = [name for name in metrics if not name.startswith(PREFIX)]
+    rows = [Row(name, metrics.get(PREFIX + name), metrics[name]) for name in own]
+    return sorted(rows, key=lambda row: ("/" in row.name, row.teacher is None))
+
+
+def images_per_second(
+    answer: Callable[[Tensor], object], size: tuple[int, int], batch: int, device: torch.device
+) -> float:
+    """Of a network that takes (B, 3, h, w) uint8; size: h and w. The median of several batches."""
+    images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    seconds: list[float] = []
+    with torch.inference_mode():
+        for _ in range(WARM_UP):
+            answer(images)
+        while len(seconds) < 3 or (len(seconds) < TIMED and sum(seconds) < SECONDS):
+            _wait(device)
+            start = time.perf_counter()
+            answer(images)
+            _wait(device)
+            seconds.append(time.perf_counter() - start)
+    return batch / median(seconds)
+
+
+def _wait(device: torch.device) -> None:
+    """Until the device has done what it was given."""
+    if device.type != "cpu":
+        torch.get_device_module(device).synchronize()
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads" if device.type == "cpu" else device.type
+
+
+def markdown(name: str, rows: list[Row], note: str) -> str:
+    head = ["| | teacher | student | student / teacher |", "|---|---|---|---|"]
+    table = [f"| {' | '.join(_cells(row))} |" for row in rows]
+    return "\n".join(["# Teacher and student", "", f"Teacher: {name}", "", *head, *table, "", note, ""])
+
+
+def _cells(row: Row) -> list[str]:
+    ratio = row.student / row.teacher if row.student is not None and row.teacher else None
+    return [row.name, *("" if value is None else _number(value) for value in (row.teacher, row.student, ratio))]
+
+
+def _number(value: float) -> str:
+    """Four decimals, and of large numbers fewer."""
+    return f"{value:,.4f}" if abs(value) < 10 else f"{value:,.1f}"

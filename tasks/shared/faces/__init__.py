@@ -1,0 +1,1 @@
+"""Faces: CelebA, LFW, anybody's folders, unlabelled pictures, drawn samples."""

@@ -1,0 +1,107 @@
+"""Faces with what is known of them: attributes, identities, or nothing."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from tasks.shared.classification.data import ClassificationData
+from tasks.shared.errors import UserError
+from tasks.shared.loading import make_loader
+from tasks.shared.picture_set import PictureDataset, Pictures
+
+LEARN = ("attributes", "identities")
+
+
+class Faces(NamedTuple):
+    """pictures: N of them; their labels are people, -1 where that is not known. attributes: (N, A) of 0 and 1."""
+
+    pictures: Pictures
+    attributes: NDArray[np.uint8] | None = None
+
+
+class FaceData(ClassificationData):
+    """Faces, see `tasks.shared.contract.Data`. Targets have `attributes`, (A,) float32 of 0 and 1, and `identity`
+    (int), where they are known; those of training pictures with a teacher's lesson have neither.
+
+    Args:
+        faces: by split.
+        attributes: names.
+        pairs: (P, 3) int64: two validation pictures and 1 where they show one person, 0 for two; None is all pairs.
+        folds: (P,) int64, for each pair.
+        learn: what `num_classes` counts: "attributes", or "identities" of training pictures; None is the first of both
+            that there is.
+        options: of `ClassificationData`.
+    """
+
+    kind = "faces"
+
+    def __init__(
+        self,
+        faces: dict[str, Faces],
+        attributes: Sequence[str] = (),
+        *,
+        pairs: NDArray[np.int64] | None = None,
+        folds: NDArray[np.int64] | None = None,
+        learn: str | None = None,
+        **options: Any,
+    ):
+        if learn not in (None, *LEARN):
+            raise UserError(f"data.learn={learn!r}; expected null or one of {', '.join(LEARN)}")
+        super().__init__({split: part.pictures for split, part in faces.items()}, [], **options)
+        self.faces, self.learn = faces, learn
+        evaluated = self.evaluate_on == "val"
+        self.pairs, self.folds = (pairs, folds) if evaluated else (None, None)
+        self.info = {"attributes": list(attributes)} if attributes else {}
+
+    @property
+    def num_classes(self) -> int:
+        attributes = len(self.info.get("attributes", ()))
+        people = self.identities("train") if "train" in self.faces else None
+        identities = 0 if people is None else int(people.max()) + 1
+        if self.learn is None:
+            return attributes or identities
+        return attributes if self.learn == "attributes" else identities
+
+    def identities(self, split: str) -> NDArray[np.int64] | None:
+        """(N,), who is in each picture that the loader of `split` reads; None where that is not known."""
+        labels = self.pictures_of(split).labels
+        return None if (labels < 0).any() else labels
+
+    def train_loader(self, seed: int) -> DataLoader:
+        pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed, labels=False)
+        dataset = FaceDataset(pictures, self.faces["train"], labelled="train" not in self.lessons)
+        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+
+    def val_loader(self, shard: bool = False) -> DataLoader:
+        dataset = FaceDataset(self._dataset("val", labels=False), self.faces[self.evaluate_on])
+        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+
+
+class FaceDataset(Dataset):
+    """What `pictures` gives, with what is known of the faces unless `labelled` is False."""
+
+    def __init__(self, pictures: PictureDataset, faces: Faces, labelled: bool = True):
+        self.pictures, self.labelled, self.people = pictures, labelled, faces.pictures.labels
+        self.attributes: Tensor | None = None
+        if labelled and faces.attributes is not None:
+            # Loader processes share it: a tensor of its own for each picture would cost each an open file.
+            self.attributes = torch.from_numpy(faces.attributes).float().share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
+        item = self.pictures[key]
+        if item is None or not self.labelled:
+            return item
+        image, target = item
+        if (identity := int(self.people[key[1]])) >= 0:
+            target["identity"] = identity
+        if self.attributes is not None:
+            target["attributes"] = self.attributes[key[1]]
+        return image, target

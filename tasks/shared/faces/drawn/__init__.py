@@ -1,0 +1,1 @@
+"""Drawn faces: of parameters, so that attributes and identities are known."""

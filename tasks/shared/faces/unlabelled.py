@@ -1,0 +1,85 @@
+"""Pictures of which nothing is known: a folder, a list, or WebDataset shards."""
+
+import glob
+import logging
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tasks.shared.errors import UserError
+from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
+from tasks.shared.picture_set import FolderPictures, Pictures
+from tasks.shared.shards import COMPRESSED, Beside, read_shard_index
+
+log = logging.getLogger(__name__)
+LOOKED_UP = 500  # files of a list that are looked for before training
+TARS = (".tar", *COMPRESSED)
+
+
+def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pictures:
+    """The pictures that a source means.
+
+    Args:
+        source: A folder, with pictures at any depth or with shards (.tar) in it; a list (.txt) of paths, one a line,
+            relative to its own folder; a shard; or a pattern of shards, such as faces-*.tar.
+        key: The config key that it comes from.
+        cache: Folder that keeps the index of shards.
+        on_corrupt: "error", or "skip" to leave out broken samples of shards.
+
+    Raises:
+        UserError: There is nothing, or something else; names the key, and the line of a list.
+    """
+    place = Path(source)
+    if place.is_dir():
+        found, others = files_below(place)
+        if found:
+            if others:
+                log.warning("%s: left out %d files, %s", printable(source), others.total(), describe(others))
+            return FolderPictures(place, np.array([os.fsencode(name) for name in found]), np.full(len(found), -1))
+        shards = sorted(path for path in place.iterdir() if path.suffix in TARS)
+        if not shards:
+            instead = f", but {describe(others)}" if others else ""
+            raise UserError(
+                f"{key}={printable(source)}: the folder holds neither pictures ({', '.join(SUFFIXES)}) nor shards "
+                f"(.tar){instead}"
+            )
+    elif place.suffix.lower() == ".txt":
+        return _read_list(place, key, on_corrupt)
+    else:
+        shards = sorted(Path(name) for name in glob.glob(source, recursive=True) if Path(name).is_file())
+        if not shards or any(path.suffix not in TARS for path in shards):
+            met = f"matches {printable(shards[0])} and {len(shards) - 1} more" if shards else "no such file or folder"
+            raise UserError(
+                f"{key}={printable(source)}: {met}; expected a folder, a list of paths (.txt), or shards, such as "
+                "faces-*.tar"
+            )
+    told = f"{key}={printable(source)}: the {len(shards)} shards"
+    return read_shard_index(shards, told, Beside(), cache, on_corrupt)[0]
+
+
+def short_names(pictures: Pictures) -> list[str]:
+    """Names that stay the same where the folder is moved: paths below it, or in the shard."""
+    if isinstance(pictures, FolderPictures):
+        return [os.fsdecode(bytes(name)) for name in pictures.names]
+    return ["/".join(pictures.name(k).rsplit("/", 2)[-2:]) for k in range(len(pictures.labels))]
+
+
+def _read_list(file: Path, key: str, on_corrupt: str) -> FolderPictures:
+    try:
+        lines = file.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"{key}={printable(file)}: cannot be read ({error.strerror})") from error
+    rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+    if not rows:
+        raise UserError(f"{key}={printable(file)}: is empty; expected a path a line")
+    picked = np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_UP)).round().astype(int).tolist()
+    missing = [rows[k] for k in picked if not (file.parent / os.fsdecode(rows[k][1])).is_file()]
+    if missing and (on_corrupt != "skip" or len(missing) == len(picked)):
+        number, path = missing[0]
+        raise UserError(
+            f"{key}={printable(file)}: of {len(picked)} pictures that were looked for {len(missing)} are not there, "
+            f"such as line {number}, {printable(os.fsdecode(path))}; expected paths relative to "
+            f"{printable(file.parent)}, or whole ones"
+        )
+    return FolderPictures(file.parent, np.array([path for _, path in rows]), np.full(len(rows), -1))

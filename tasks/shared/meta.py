@@ -1,0 +1,26 @@
+"""Networks that are built to be counted: on the meta device, where they take no memory and nothing is computed."""
+
+from typing import Any
+
+import torch
+from omegaconf import DictConfig
+
+from tasks.shared.build import build_task, without_sources
+from tasks.shared.config import plain
+from tasks.shared.contract import Task
+
+NODES = ("task", "backbone", "trainer")  # what makes a network, besides the resolution
+
+
+def network_config(config: DictConfig) -> dict[str, Any]:
+    """What makes the network of a composed config, as plain data; where its pictures lie need not be set.
+
+    Raises UserError for a key that is missing there, or that cannot be resolved.
+    """
+    return {"resolution": config.resolution} | {node: plain(config[node]) for node in NODES}
+
+
+def meta_network(config: dict[str, Any], num_classes: int) -> Task:
+    """The network that a run's config describes."""
+    with torch.device("meta"):
+        return build_task(without_sources(config), num_classes)

@@ -1,0 +1,106 @@
+"""The paper's two hyper-parameters (Secs. 3.3, 3.4): networks of all widths and resolutions, and what fits a budget."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from backbone import Cost
+from tasks.shared.errors import UserError, check_count
+from tasks.shared.meta import network_config
+from tasks.shared.paper.grids import Cell, Grid
+from tasks.shared.runs import network_cost
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A network of a width multiplier and a resolution in pixels, and its cost for one picture."""
+
+    alpha: float
+    resolution: int
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits: mult-adds of one picture, and all learnable parameters; None for no limit."""
+
+    mult_adds: float | None = None
+    parameters: float | None = None
+
+    def __post_init__(self) -> None:
+        for key, value in (("mult_adds", self.mult_adds), ("parameters", self.parameters)):
+            if value is not None and not _is_positive(value):
+                raise UserError(f"budget.{key}={value}; expected a number above 0, such as 100e6")
+
+    def fits(self, cost: Cost) -> bool:
+        limits = (self.mult_adds, cost.mult_adds), (self.parameters, cost.parameters)
+        return all(limit is None or count <= limit for limit, count in limits)
+
+    def __str__(self) -> str:
+        told = {"mult-adds": self.mult_adds, "learnable parameters": self.parameters}
+        return " and ".join(f"{limit:,.15g} {name}" for name, limit in told.items() if limit is not None)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def sized_networks(
+    config: DictConfig, num_classes: int, alphas: Sequence[float], resolutions: Sequence[int]
+) -> list[Sized]:
+    """Every alpha at every resolution of a composed config, the most mult-adds first.
+
+    Raises UserError for lists that hold anything else than numbers above 0, and for a network that has no alpha.
+    """
+    for key, values in (("alphas", alphas), ("resolutions", resolutions)):
+        if not (isinstance(values, list) and values and all(_is_positive(value) for value in values)):
+            raise UserError(f"budget.{key}={values}; expected a list of numbers above 0")
+    for resolution in resolutions:
+        check_count("budget.resolutions", resolution)
+    if "alpha" not in config.backbone:
+        raise UserError(f"backbone.name={config.backbone.get('name')} has no alpha; expected backbone=mobilenet")
+    config = config.copy()
+    found = []
+    for alpha in alphas:
+        for resolution in resolutions:
+            OmegaConf.update(config, "backbone.alpha", alpha)
+            OmegaConf.update(config, "resolution", resolution)
+            found.append(Sized(alpha, resolution, network_cost(network_config(config), num_classes)))
+    return sorted(found, key=lambda sized: -sized.cost.mult_adds)
+
+
+def budget_grid(title: str, networks: Sequence[Sized], budget: Budget) -> Grid:
+    """Those that fit, or a note that none does. title: of what."""
+    fitting = [sized for sized in networks if budget.fits(sized.cost)]
+    rows = [
+        [Cell(f"{sized.alpha:g}"), Cell(f"{sized.resolution}"), Cell(f"{sized.cost.mult_adds:,}"),
+         Cell(f"{sized.cost.weights:,}"), Cell(f"{sized.cost.parameters:,}")]
+        for sized in fitting
+    ]  # fmt: skip
+    note = f"Within the budget: {len(fitting)} of {len(networks)} networks."
+    if not fitting:
+        least = networks[-1]
+        note = (
+            f"None of {len(networks)} networks is within {budget}. The one with the fewest mult-adds has alpha "
+            f"{least.alpha:g}, {least.resolution} pixels: {least.cost.mult_adds:,} mult-adds and "
+            f"{least.cost.parameters:,} learnable parameters."
+        )
+    headers = ("alpha", "resolution", "mult-adds", "weights", "learnable parameters")
+    return Grid(title, headers, rows, (note,))
+
+
+def budget_data(networks: Sequence[Sized], budget: Budget) -> dict[str, Any]:
+    """The same as plain data."""
+    return {
+        "budget": {"mult_adds": budget.mult_adds, "parameters": budget.parameters},
+        "considered": len(networks),
+        "fitting": [
+            {"alpha": sized.alpha, "resolution": sized.resolution, "mult_adds": sized.cost.mult_adds,
+             "weights": sized.cost.weights, "parameters": sized.cost.parameters}
+            for sized in networks
+            if budget.fits(sized.cost)
+        ],
+    }  # fmt: skip

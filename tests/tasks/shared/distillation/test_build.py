@@ -1,0 +1,76 @@
+"""The config group `teacher`: every choice makes its teacher, and none makes none."""
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import timm
+import torch
+from omegaconf import OmegaConf
+from torch import nn
+
+from tasks.shared.config import CONFIGS, compose_config, groups, plain, quote_paths
+from tasks.shared.distillation.build import build_teacher
+from tasks.shared.distillation.inception_resnet import InceptionResnet
+from tasks.shared.distillation.lessons import OWN_KEYS, teacher_of
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.errors import UserError
+from tests.tasks.shared.distillation.test_onnx_model import model
+from tests.tasks.shared.distillation.test_program import export
+from tests.tasks.shared.distillation.test_run import network, write_run
+
+
+def make(choice: str, folder: Path) -> list[str]:
+    """Overrides for a teacher whose file is made here, at a path that Hydra would not read unquoted."""
+    folder = folder / "päth, with=all [sorts]"
+    folder.mkdir()
+    file = folder / f"file.{choice}"
+    match choice:
+        case "run":
+            config, task = network("classification")
+            state = {f"task.{name}": t for name, t in task.state_dict().items()}
+            write_run(file, config, state, {"class_names": ["a", "b", "c"]})
+        case "timm":
+            torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), file)
+            return [f"teacher.path={file}", "teacher.name=test_resnet", "teacher.options.in_chans=3"]
+        case "exported":
+            export(file, nn.Sequential(nn.Flatten(), nn.Linear(768, 3)).eval(), 1)
+        case "onnx":
+            onnx.save(model(), file)
+        case "facenet":
+            torch.save(InceptionResnet().state_dict(), file)
+    return [f"teacher.path={file}"]
+
+
+@pytest.mark.parametrize("choice", [name for name in groups()["teacher"] if name != "none"])
+def test_every_choice_makes_its_teacher(choice: str, tmp_path: Path) -> None:
+    given = quote_paths(["task=classification", "data.root=x", f"teacher={choice}", *make(choice, tmp_path)])
+    config = plain(compose_config("train", given))
+    assert config["teacher"]["choice"] == choice and config["teacher"]["cache"] is True
+    teacher = teacher_of(config)
+    assert isinstance(teacher, Teacher) and teacher.name.startswith(choice)
+    images = torch.zeros(1, 3, *teacher.size, dtype=torch.uint8)
+    assert teacher(images).shape == (1, teacher.num_outputs) and len(teacher.fingerprint) == 64
+    with pytest.raises(UserError, match=r"teacher.mean=" if choice != "run" else "teacher: a value of the wrong type"):
+        build_teacher(
+            {"teacher": {k: v for k, v in config["teacher"].items() if k not in OWN_KEYS} | {"mean": [9, 9, 9]}}
+        )
+
+
+def test_none_is_none() -> None:
+    config = plain(compose_config("train", ["task=classification", "data.root=x"]))
+    assert config["teacher"]["choice"] == "none" and build_teacher(config) is None
+    assert build_teacher({}) is None and build_teacher({"teacher": None}) is None
+
+
+def test_what_must_be_given_is_asked_for() -> None:
+    with pytest.raises(UserError, match=r"teacher.name is not set; give teacher.name=...; teacher.path is not set"):
+        plain(compose_config("train", ["task=classification", "data.root=x", "teacher=timm"]))
+
+
+@pytest.mark.parametrize("file", sorted((CONFIGS / "teacher").glob("*.yaml")), ids=lambda file: file.stem)
+def test_a_file_says_its_own_name(file: Path) -> None:
+    node: Any = OmegaConf.load(file)
+    assert node.choice == file.stem
+    assert file.stem == "none" or {"_target_", "path", "cache", "cache_folder"} <= node.keys()

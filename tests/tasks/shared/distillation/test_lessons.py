@@ -1,0 +1,217 @@
+"""What a lesson adds to targets, and what the teacher is shown."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from tasks.shared.build import build_data
+from tasks.shared.crops import center_crop
+from tasks.shared.distillation.cache import Answers, keep_answers
+from tasks.shared.distillation.lessons import Lesson, teach, teacher_if_there, teacher_of, view_of
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.errors import UserError
+from tests.tasks.shared.distillation.pupils import CALLS, make_teacher, taught_config
+
+
+def picture(seed: int = 0) -> Tensor:
+    return torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (3, 40, 50), np.uint8))
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Answers:
+    return keep_answers(tmp_path / "cache", "colours", {}, 4, 6)
+
+
+def targets_of(lesson: Lesson, *seeds: int) -> list[dict[str, Any]]:
+    return [{"index": seed, "file": f"{seed}.jpg"} | lesson(seed, picture(seed)) for seed in seeds]
+
+
+def test_a_square_view_is_cut_as_for_evaluation() -> None:
+    for crop in ("short_side", "inception"):
+        assert torch.equal(view_of(picture(), (24, 24), crop, 0.8), center_crop(picture(), 24, crop, 0.8))
+
+
+@pytest.mark.parametrize(
+    ("crop", "share", "first", "step"),
+    # Columns of a picture 100 high and 200 wide, as 50 x 80: 160 from column 20 on at a scale of 2; half of them; all.
+    [("short_side", 1.0, 20.5, 2.0), ("short_side", 0.5, 60, 1.0), ("inception", 1.0, 0.75, 2.5)],
+)
+def test_a_view_of_another_shape_shows_the_middle(crop: str, share: float, first: float, step: float) -> None:
+    columns = torch.arange(200, dtype=torch.uint8).expand(3, 100, 200)
+    view = view_of(columns, (50, 80), crop, share)
+    assert view.shape == (3, 50, 80) and view.dtype == torch.uint8
+    expected = first + step * torch.arange(80)
+    assert (view.float()[0, 25, 2:-2] - expected[2:-2]).abs().max() <= 1.0
+
+
+def test_an_answer_is_asked_for_once(cache: Answers) -> None:
+    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
+    first = targets_of(lesson, 0, 1, 2)
+    assert all(target["view"].shape == (3, 20, 24) and target["view"].dtype == np.uint8 for target in first)
+    assert all(isinstance(target["view"], np.ndarray) for target in first), "no open file for each picture"
+    lesson.answer(first)
+    assert CALLS == [3]
+    mixed = targets_of(lesson, 2, 3, 0)
+    assert ["teacher" in target for target in mixed] == [True, False, True]
+    lesson.answer(mixed)
+    assert CALLS == [3, 1], "of those alone that are not known"
+    assert all(target.keys() == {"index", "file", "teacher"} for target in first + mixed)
+    assert torch.equal(mixed[0]["teacher"], first[2]["teacher"]) and torch.equal(
+        mixed[2]["teacher"], first[0]["teacher"]
+    )
+    lesson.answer(targets_of(lesson, 0, 1, 2, 3))
+    assert CALLS == [3, 1]
+
+
+def test_answers_are_the_teachers_rounded_with_and_without_a_cache(cache: Answers) -> None:
+    teacher = make_teacher()
+    views = torch.stack([view_of(picture(seed), (20, 24), "short_side", 1.0) for seed in (0, 1)])
+    expected = teacher(views).half().float()
+    assert not torch.equal(expected, teacher(views))
+    for kept in (None, cache, cache):
+        lesson = Lesson(teacher, "short_side", 1.0, kept)
+        targets = targets_of(lesson, 0, 1)
+        lesson.answer(targets, "cpu")
+        assert torch.equal(torch.stack([target["teacher"] for target in targets]), expected)
+        assert targets[0]["teacher"].dtype == torch.float32
+
+
+def test_a_picture_that_has_changed_is_asked_for_again(cache: Answers) -> None:
+    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
+    lesson.answer(targets_of(lesson, 0))
+    changed = {"index": 0, "file": "0.jpg"} | lesson(0, picture(9))
+    assert "view" in changed
+    lesson.answer([changed])
+    assert "teacher" in lesson(0, picture(9)) and "view" in lesson(0, picture(0))
+
+
+def test_a_loader_process_gets_no_teacher(cache: Answers) -> None:
+    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
+    copy = pickle.loads(pickle.dumps(lesson))
+    assert copy.teacher is None and lesson.teacher is not None
+    lesson.answer(targets_of(lesson, 0, 1))
+    assert "teacher" in copy(0, picture(0)), "it sees what the main process has written since"
+    assert np.array_equal(copy(2, picture(2))["view"], lesson(2, picture(2))["view"])
+
+
+def test_answers_can_be_learnt_from_after_inference_mode(cache: Answers) -> None:
+    lesson = Lesson(make_teacher(), "short_side", 1.0, None)
+    targets = targets_of(lesson, 0)
+    lesson.answer(targets)
+    weight = torch.ones(6, requires_grad=True)
+    (weight * targets[0]["teacher"]).sum().backward()
+    assert weight.grad is not None
+
+
+@pytest.mark.parametrize("value", [1e5, -7e4])
+def test_an_answer_beyond_float16_names_the_picture(value: float) -> None:
+    class Loud:
+        def to(self, device: torch.device) -> None: ...
+        def cost(self) -> None: ...
+        def __call__(self, images: Tensor) -> Tensor:
+            return images.float().mean((1, 2, 3))[:, None].expand(-1, 2) * 0 + value
+
+    lesson = Lesson(Teacher(Loud(), name="loud", size=(4, 4), content=""), "short_side", 1.0, None)
+    with pytest.raises(UserError, match=r"teacher loud: its answer to 3\.jpg is not finite in float16"):
+        lesson.answer(targets_of(lesson, 3))
+
+
+def test_no_targets_are_no_question(cache: Answers) -> None:
+    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
+    lesson.answer([])
+    assert CALLS == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_taught_training_pictures_have_no_label(folders: Path, tmp_path: Path, workers: int) -> None:
+    config = taught_config(folders, tmp_path / "cache", f"data.workers={workers}")
+    data = build_data(config)
+    before = next(iter(data.train_loader(0)))
+    lessons = teach(data, make_teacher(), config)
+    for known in (False, True):
+        batches = list(data.train_loader(0))
+        for batch in batches:
+            added = {"teacher"} if known else {"view", "checksum"}
+            assert all(target.keys() == {"file", "size", "index"} | added for target in batch.targets)
+            lessons["train"].answer(batch.targets)
+        assert torch.equal(batches[0].images, before.images), "the student sees what it would without a teacher"
+    val = next(iter(data.val_loader()))
+    assert all({"label", "class_id", "view"} <= target.keys() for target in val.targets)
+
+
+def folder_of(
+    root: Path, place: Path, *settings: str, splits: tuple[str, ...] = ("train",), **teacher: Any
+) -> list[str]:
+    config = taught_config(root, place, *settings)
+    lessons = teach(build_data(config), make_teacher(**teacher), config, splits)
+    return [str(lesson.cache.folder) for lesson in lessons.values() if lesson.cache is not None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "teacher"),
+    [
+        (["task.crop=inception"], {}),
+        (["task.crop_share=0.5"], {}),
+        ([], {"order": (1, 0, 2, 3, 4, 5)}),
+        ([], {"order": (0, 1)}),
+        ([], {"size": (24, 24)}),
+    ],
+)
+def test_whatever_changes_an_answer_changes_the_folder(
+    folders: Path, tmp_path: Path, settings: list[str], teacher: dict[str, Any]
+) -> None:
+    kept = folder_of(folders, tmp_path)
+    assert folder_of(folders, tmp_path, *settings, **teacher) != kept
+    assert folder_of(folders, tmp_path, "resolution=64", "data.batch_size=2", "task.dropout=0.1") == kept
+
+
+def test_other_pictures_have_another_folder(folders: Path, tmp_path: Path) -> None:
+    train, val = folder_of(folders, tmp_path, splits=("train", "val"))
+    assert train != val
+    assert folder_of(folders, tmp_path, "data.evaluate_on=train", splits=("val",)) == [train]
+    (folders / "train/n01440764/0.jpg").rename(folders / "train/n01440764/9.jpg")
+    assert folder_of(folders, tmp_path) not in ([train], [val])
+
+
+def test_data_without_lessons_is_refused(tmp_path: Path) -> None:
+    config = taught_config(tmp_path, tmp_path)
+    with pytest.raises(
+        UserError, match=r"teacher=colours: data=image_folder cannot be taught; expected pictures such as"
+    ):
+        teach(object(), make_teacher(), config)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("node", [None, {}, {"choice": "none"}, {"choice": "none", "stage": "x", "cache": True}])
+def test_no_teacher_is_none(node: dict[str, Any] | None) -> None:
+    assert teacher_of({"teacher": node}) is None and teacher_if_there({"teacher": node}) is None
+    assert teacher_of({}) is None
+
+
+def test_the_toolkits_keys_are_kept_from_the_teacher(folders: Path, tmp_path: Path, own_targets: None) -> None:
+    config = taught_config(folders, tmp_path, order=[0, 1], stage="x")
+    teacher = teacher_of(config)
+    assert teacher is not None and teacher.num_outputs == 2
+
+
+def test_a_teacher_that_is_gone_is_told(tmp_path: Path, own_targets: None, caplog: pytest.LogCaptureFixture) -> None:
+    config = taught_config(tmp_path, tmp_path, path=str(tmp_path / "gone"))
+    assert teacher_if_there(config) is None and "gone: no such file or run; figures" in caplog.text
+    assert teacher_if_there(taught_config(tmp_path, tmp_path, path=str(tmp_path))) is not None
+    assert teacher_if_there({"teacher": {"choice": "run", "path": None, "_target_": "tasks.none"}}) is None
+
+
+def test_another_crop_than_the_teachers_is_told(
+    folders: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, teacher = taught_config(folders, tmp_path), make_teacher()
+    teacher.crop = ("short_side", 0.875)
+    teach(build_data(config), teacher, config)
+    assert "crop" not in caplog.text
+    teacher.crop = ("inception", 1.0)
+    teach(build_data(config), teacher, config)
+    assert "cut by crop inception, crop_share 1; here it is shown short_side, 0.875" in caplog.text

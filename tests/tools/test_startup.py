@@ -1,0 +1,34 @@
+"""What the tools answer before anything heavy is imported, in processes of their own."""
+
+import sys
+
+import pytest
+
+from tasks.shared.benchmark import SUITES, Options
+from tasks.shared.benchmark_startup import CASES, HEAVY, heavy_modules, startup_suite
+from tests.tools.conftest import TOOLS
+
+NAMES = sorted(file.stem for file in TOOLS.glob("*.py"))
+
+
+def command(name: str, *arguments: str) -> list[str]:
+    return [sys.executable, str(TOOLS / f"{name}.py"), *arguments]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("argument", ["--help", "no.such.key=1"])
+def test_help_and_typos_import_nothing_heavy(name: str, argument: str) -> None:
+    assert heavy_modules(command(name, argument)) == []
+
+
+def test_heavy_modules_are_seen() -> None:
+    code = "import matplotlib, tasks.shared.cli"
+    assert heavy_modules([sys.executable, "-c", code]) == ["matplotlib"]
+    assert "torch" in HEAVY and SUITES["startup"].endswith("startup_suite")
+
+
+@pytest.mark.slow
+def test_every_case_answers_without_anything_heavy() -> None:
+    results = startup_suite(Options(rounds=1)).results
+    assert [result.case for result in results] == list(CASES)
+    assert all(result.checks == {"light": True} for result in results), results
