@@ -59,7 +59,11 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
     figures = {}
     for number, (name, stage) in enumerate(stages.items(), start=1):
         log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
-        figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
+        try:
+            figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
+        except SystemExit:  # its own advice goes on with the stage alone
+            log.info("the whole run goes on with: python tools/train.py resume=%s", output)
+            raise
     if first is not None:
         config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output))}}
     log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
