@@ -33,7 +33,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                  f"teacher.cache_folder={folder}/cache"]  # fmt: skip
     done = subprocess.run([sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert f"is kept in {folder}/sample_teachers" in done.stdout and "share_of_teacher" in done.stdout
+    assert f"is kept in {folder}/sample_teachers" in done.stdout and "teacher_val_at_far" in done.stdout
     return folder
 
 

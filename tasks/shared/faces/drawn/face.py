@@ -21,7 +21,6 @@ from tasks.shared.faces.drawn.hair import draw_beard, draw_hair, draw_hair_behin
 from tasks.shared.faces.drawn.person import HAIR_COLOURS, SKINS, Look, Person
 from tasks.shared.faces.drawn.things import draw_earrings, draw_glasses, draw_hat
 
-SHIFT, SIZE = 12.0, 0.14  # pixels, and logarithm of the scale, at most, either way: faces are found by machines
 BLURRED = 0.2  # of the pictures are not quite in focus
 SOFT = 190  # levels above it are squeezed, not cut
 THINGS = (-0.2, -0.2, 0.05, 0.05), (1.1, 1.1, 0.5, 0.5)  # left, top, width and height: least, most
@@ -45,7 +44,7 @@ LFW = Frame(250, 250, 125, 119, 52)
 def draw_face(rng: np.random.Generator, person: Person, look: Look, frame: Frame) -> Image.Image:
     """A photograph, nearly, of this person. What the face has changes no chance elsewhere."""
     around, strands, bristles, things, camera = rng.spawn(5)
-    shift, size = around.uniform(-SHIFT, SHIFT, 2), math.exp(around.uniform(-SIZE, SIZE))
+    shift, size = around.normal(0, 2.5, 2), math.exp(around.normal(0, 0.05))
     x, y = frame.eyes_x + shift[0] - 0.6 * frame.scale * look.turn, frame.eyes_y + shift[1]
     pose = Pose(look.turn, look.nod, look.tilt, frame.scale * size, x, y, person.long)
     skin, hair = _skin(person), mix(*HAIR_COLOURS[person.hair], person.hair_shade)
