@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tasks.shared.benchmark import SUITES, Options
-from tasks.shared.benchmark_startup import CASES, HEAVY, heavy_modules, startup_suite
+from tasks.shared.benchmark import SUITES
+from tasks.shared.benchmark_startup import HEAVY, heavy_modules
 from tests.tools.conftest import TOOLS
 
 NAMES = sorted(file.stem for file in TOOLS.glob("*.py"))
@@ -25,10 +25,3 @@ def test_heavy_modules_are_seen() -> None:
     code = "import matplotlib, tasks.shared.cli"
     assert heavy_modules([sys.executable, "-c", code]) == ["matplotlib"]
     assert "torch" in HEAVY and SUITES["startup"].endswith("startup_suite")
-
-
-@pytest.mark.slow
-def test_every_case_answers_without_anything_heavy() -> None:
-    results = startup_suite(Options(rounds=1)).results
-    assert [result.case for result in results] == list(CASES)
-    assert all(result.checks == {"light": True} for result in results), results
