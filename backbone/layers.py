@@ -70,18 +70,18 @@ class _StridedDepthwise(torch.autograd.Function):
         (grad,) = grads
         x, weight = ctx.saved_tensors
 
-        def gradients(dtype: torch.dtype, of_input: bool, of_weight: bool) -> tuple[Tensor | None, Tensor | None]:
+        def gradients(grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> list[Tensor | None]:
             return torch.ops.aten.convolution_backward(
-                grad.to(dtype), x.to(dtype), weight.to(dtype), None, ctx.stride, ctx.padding, (1, 1),
-                False, (0, 0), x.shape[1], (of_input, of_weight, False),
-            )[:2]  # fmt: skip
+                grad, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), x.shape[1], (*wanted, False)
+            )
 
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
-            grad_x = gradients(torch.float32, True, False)[0]
+            shaped = torch.empty_like(x, dtype=torch.float32)  # of x this gradient depends on the shape alone
+            grad_x = gradients(grad.float(), shaped, weight.float(), (True, False))[0]
             grad_x = None if grad_x is None else grad_x.to(x.dtype)
         if ctx.needs_input_grad[1]:
-            grad_weight = gradients(x.dtype, False, True)[1]
+            grad_weight = gradients(grad, x, weight, (False, True))[1]
         return grad_x, grad_weight, None, None
 
 

@@ -9,12 +9,14 @@ Costs are counted on each run's network. Prints a table of the runs.
 
 from tasks.shared.cli import run_tool
 from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.places import check_exists
 
 
 def figures(arguments: list[str]) -> None:
     values = quote_paths(arguments)
     check_keys(parse_overrides(values), compose_config("figures", []))
     keys = plain(compose_config("figures", values))
+    check_exists("runs", keys["runs"], "folder")
     from tasks.shared.figures import draw_figures
 
     draw_figures(**keys)

@@ -10,12 +10,14 @@ Writes the cells, and a map of them beside (.png).
 
 from tasks.shared.cli import run_tool
 from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.places import check_exists
 
 
 def prepare_planet(arguments: list[str]) -> None:
     values = quote_paths(arguments)
     check_keys(parse_overrides(values), compose_config("prepare_planet", []))
     keys = plain(compose_config("prepare_planet", values))
+    check_exists("source", keys["source"], "file")
     from tasks.planet.prepare import prepare
 
     prepare(**keys)

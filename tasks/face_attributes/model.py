@@ -86,12 +86,14 @@ class FaceAttributes(Task):
         wanted = given.float().sigmoid() if taught else given.float()
         return {"cross_entropy": F.binary_cross_entropy_with_logits(outputs.float(), wanted)}
 
-    def check_teacher(self, teacher: "Teacher") -> None:
+    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
         count = self.head.out_features
         if teacher.num_outputs != count:
             raise UserError(
                 f"teacher {teacher.name}: tells {teacher.num_outputs} attributes, the student {count}; expected as many"
             )
+        if told := _first_other(info.get("attributes", []), teacher.class_names):
+            raise UserError(f"teacher {teacher.name}: its {told}; expected the same attributes in the same order")
 
     def taught_info(self, teacher: "Teacher") -> dict[str, Any]:
         return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
@@ -103,11 +105,10 @@ class FaceAttributes(Task):
         theirs = data.info.get("attributes")
         names = info.get("attributes") or theirs or self._names(info)
         if theirs is not None and theirs != names:
-            first = next((k for k, pair in enumerate(zip(theirs, names, strict=False)) if pair[0] != pair[1]), None)
-            told = "" if first is None else f", and attribute {first + 1} is {theirs[first]}, not {names[first]}"
+            told = _first_other(names, theirs)
             raise UserError(
-                f"the data has other attributes than the network: {len(theirs)} of them, not {len(names)}{told}; "
-                "expected the same in the same order"
+                f"the data has other attributes than the network: {len(theirs)} of them, not {len(names)}"
+                f"{told and f', and {told}'}; expected the same in the same order"
             )
         if len(names) != self.head.out_features:
             raise UserError(f"the data has {len(names)} attributes, but the network tells {self.head.out_features}")
@@ -126,3 +127,9 @@ class FaceAttributes(Task):
     def _names(self, info: dict[str, Any]) -> list[str]:
         """Of the attributes, their numbers where nobody has named them."""
         return info.get("attributes") or [f"attribute {k}" for k in range(self.head.out_features)]
+
+
+def _first_other(names: list[str], theirs: list[str] | None) -> str:
+    """`attribute 3 is Bangs, not Bald`, the first of theirs that has another name; empty where there is none."""
+    pairs = enumerate(zip(names, theirs or [], strict=False), start=1)
+    return next((f"attribute {k} is {other}, not {name}" for k, (name, other) in pairs if name != other), "")

@@ -123,7 +123,7 @@ class FaceNet(Task):
         labels = torch.tensor([int(target["identity"]) for target in targets], device=outputs.device)
         return {"margin_cross_entropy": self.identities(outputs, labels)}
 
-    def check_teacher(self, teacher: "Teacher") -> None:
+    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
         width = self.head.out_features
         if teacher.num_outputs != width:
             raise UserError(

@@ -14,10 +14,10 @@ from tasks.shared.timing import Comparison
 # Each a function of Options that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
     "startup": "tasks.shared.benchmark_startup.startup_suite",
-    "input": "tasks.shared.benchmark_input.input_suite",
     "coco": "tasks.shared.detection.benchmark_coco.coco_suite",
     "postprocess": "tasks.shared.detection.benchmark.postprocess_suite",
     "rcnn_postprocess": "tasks.faster_rcnn.benchmark.postprocess_suite",
+    "input": "tasks.shared.benchmark_input.input_suite",
     "train": "tasks.classification.benchmark_train.train_suite",
     "run": "tasks.classification.benchmark_run.run_suite",
     "inference": "tasks.classification.benchmark_inference.inference_suite",

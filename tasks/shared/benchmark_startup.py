@@ -30,7 +30,7 @@ def startup_suite(options: Options) -> Suite:
         imported = heavy_modules(command)
         times = compare(process(command), process([sys.executable, "-c", PEER]), min(options.rounds, MOST_ROUNDS))
         facts = {"heavy_modules": ", ".join(imported) or "none"}
-        results.append(Result(case, facts, times, {}))
+        results.append(Result(case, facts, times, {"light": not imported}))
     return Suite(f"a command and its answer, against a process that does `{PEER}`", results)
 
 

@@ -22,6 +22,7 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
+from tasks.shared.places import PLACES, check_exists, check_places
 from tasks.shared.stage_configs import with_stages
 
 log = logging.getLogger(__name__)
@@ -65,6 +66,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     check_keys(overrides, keys)
     given = {o.key_or_group for o in overrides}
     _check_start(config, given)
+    check_places({key: OmegaConf.select(config, key) for key in PLACES}, config.data.choice)
     if config.init.run is not None:
         from tasks.shared.transfer import adopt_backbone
 
@@ -103,12 +105,13 @@ def _tell_recipe(name: str, config: dict[str, Any]) -> None:
 
 
 def _resume(arguments: list[str]) -> None:
+    overrides = parse_overrides(quote_paths(arguments))
+    place = next(o.value() for o in overrides if o.key_or_group == "resume")
+    check_exists("resume", place, "run folder")
     from tasks.shared.checkpoint import load_checkpoint
     from tasks.shared.engine import resume_point
     from tasks.shared.stages import train_with_stages, waiting_stages
 
-    overrides = parse_overrides(quote_paths(arguments))
-    place = next(o.value() for o in overrides if o.key_or_group == "resume")
     if (waiting := waiting_stages(Path(str(place)))) is not None:
         if len(overrides) > 1:
             raise UserError(f"{overrides[1].input_line}: a run that was interrupted in a stage goes on as it was")
@@ -129,9 +132,6 @@ def _resume(arguments: list[str]) -> None:
 def evaluate(arguments: list[str]) -> None:
     """tools/eval.py"""
     config, own, checkpoint = _from_checkpoint("eval", arguments, unused="data.train")
-    teacher = (config.get("teacher") or {}).get("path")
-    if teacher is not None and any(a.startswith("teacher") for a in arguments) and not Path(str(teacher)).exists():
-        raise UserError(f"teacher.path={teacher}: no such file or run folder")
     from tasks.shared.report import print_metrics
     from tasks.shared.scoring import score_checkpoint
 
@@ -196,8 +196,10 @@ def _from_checkpoint(tool: str, arguments: list[str], unused: str) -> tuple[dict
     needed = [key for key in OmegaConf.missing_keys(keys) if key not in given]
     if needed:
         raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in sorted(needed)))
-    if "checkpoint" in given and not Path(str(given["checkpoint"])).exists():
-        raise UserError(f"checkpoint={given['checkpoint']}: no such file or run folder")
+    check_exists("checkpoint", given.get("checkpoint"), "checkpoint or run folder")
+    check_exists("input", given.get("input"), "file or folder")
+    check_exists("pair", given.get("pair"), "file or folder")
+    check_places(given, str(given["data"]) if "data" in given else None)
     from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint(str(given["checkpoint"]))

@@ -107,8 +107,11 @@ class Task(nn.Module):
         """Named scalars; their sum is what training minimises."""
         raise NotImplementedError
 
-    def check_teacher(self, teacher: "Teacher") -> None:
-        """Raise UserError where this task cannot learn from the teacher's answers, which are `target["teacher"]`."""
+    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
+        """Raise UserError where this task cannot learn from the teacher's answers, which are `target["teacher"]`.
+
+        info: what this network's outputs mean.
+        """
         raise UserError(f"teacher {teacher.name}: this task learns from labels alone; give teacher=none")
 
     def taught_info(self, teacher: "Teacher") -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torchvision.transforms import v2
 
 from tasks.shared.encoded import BLOCK, SCALES, EncodedImage
 from tasks.shared.errors import UserError
+from tasks.shared.images import resize_to
 
 TRIES = 10
 # A crop of a large JPEG is decoded with at least so many times the pixels a side that it is resized to. Mean levels of
@@ -87,9 +88,9 @@ def in_blocks(box: Box) -> Box:
 
 
 def _cut(image: Tensor, box: Box, resolution: int) -> Tensor:
-    """In one call on uint8, which is faster than on PIL pictures, and 0.02 levels from them."""
+    """In one call on uint8, which is faster than on PIL pictures, and 0.05 levels from them."""
     left, top, width, height = box
-    return v2.functional.resized_crop(image, top, left, height, width, [resolution, resolution], antialias=True)
+    return resize_to(image[:, top : top + height, left : left + width], resolution, resolution)
 
 
 def _mirror(image: Tensor, rng: np.random.Generator, crop: TrainCrop) -> Tensor:
@@ -119,12 +120,13 @@ def center_crop(image: Tensor, resolution: int, crop: str = "short_side", share:
     height, width = image.shape[-2:]
     if crop == "inception":
         w, h = max(round(width * share), 1), max(round(height * share), 1)
-        size = [resolution, resolution]
-        return v2.functional.resized_crop(image, (height - h) // 2, (width - w) // 2, h, w, size, antialias=True)
+        return _cut(image, ((width - w) // 2, (height - h) // 2, w, h), resolution)
     # Of a very long picture only the middle, or resizing would make it many times as large as what is kept.
     short = min(height, width)
-    image = v2.functional.center_crop(image, [min(height, 8 * short), min(width, 8 * short)])
-    image = v2.functional.resize(image, [math.floor(resolution / share)], antialias=True)  # the shorter side
+    height, width = min(height, 8 * short), min(width, 8 * short)
+    image = v2.functional.center_crop(image, [height, width])
+    side = math.floor(resolution / share)  # of the shorter one
+    image = resize_to(image, side * height // short, side * width // short)
     return v2.functional.center_crop(image, [resolution, resolution])
 
 

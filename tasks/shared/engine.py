@@ -121,7 +121,7 @@ def _student(
     check_kind(task, data, config)
     info = data.info
     if teacher is not None:
-        task.check_teacher(teacher)
+        task.check_teacher(teacher, info)
         info = info or task.taught_info(teacher)
     if resume is None:
         if (source := source_of(config["init"])) is not None:

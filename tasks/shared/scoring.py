@@ -37,7 +37,7 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     check_kind(task, data, config)
     teacher, lesson = teacher_if_there(config), None
     if teacher is not None:
-        task.check_teacher(teacher)
+        task.check_teacher(teacher, info)
         lesson = teach(data, teacher, config, splits=("val",))["val"]
     evaluator = task.evaluator(data, info)
 

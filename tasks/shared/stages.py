@@ -103,7 +103,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
             taught = None if teacher is None else teacher.num_outputs
             task = build_task(each, target_of("task", each["task"]).count_outputs(data, taught))
             if teacher is not None:
-                task.check_teacher(teacher)
+                task.check_teacher(teacher, data.info)
                 teachable(data, each)
             task.evaluator(data, data.info)
             if name in teachers:

@@ -143,7 +143,7 @@ def test_wrong_settings(arguments: list[str], expected: list[str], tiny_run: Pat
 def test_checkpoints_that_are_none(name: str, tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "text.ckpt").write_text("hello")
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
-    more = ["input=x.jpg"] if name == "predict" else []
+    more = [f"input={tmp_path}/text.ckpt"] if name == "predict" else []
     for arguments, expected in [
         ([], "checkpoint is not set"),
         (["checkpoint=/no/such.ckpt"], "/no/such.ckpt: no such"),

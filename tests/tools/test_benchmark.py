@@ -51,7 +51,7 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
     [
         (
             "suite=postproces",
-            "error: suite=postproces: no such suite; there are startup, input, coco, postprocess, rcnn_postprocess, "
+            "error: suite=postproces: no such suite; there are startup, coco, postprocess, rcnn_postprocess, input, "
             "train, run, inference and all",
         ),
         ("round=3", "error: unknown key 'round'; the nearest keys: rounds"),

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tasks.shared.benchmark import SUITES
-from tasks.shared.benchmark_startup import HEAVY, heavy_modules
+from tasks.shared.benchmark_startup import CASES, HEAVY, heavy_modules
 from tests.tools.conftest import TOOLS
 
 NAMES = sorted(file.stem for file in TOOLS.glob("*.py"))
@@ -19,6 +19,11 @@ def command(name: str, *arguments: str) -> list[str]:
 @pytest.mark.parametrize("argument", ["--help", "no.such.key=1"])
 def test_help_and_typos_import_nothing_heavy(name: str, argument: str) -> None:
     assert heavy_modules(command(name, argument)) == []
+
+
+@pytest.mark.parametrize("arguments", CASES.values(), ids=CASES)
+def test_missing_paths_are_told_before_anything_heavy_is_imported(arguments: list[str]) -> None:
+    assert heavy_modules(command(arguments[0].removesuffix(".py"), *arguments[1:])) == []
 
 
 def test_heavy_modules_are_seen() -> None:

@@ -29,7 +29,7 @@ FREE_OF_TASKS = [
     (["seed='${oc.env:NO_SUCH_VARIABLE}'"], "NO_SUCH_VARIABLE"),
     (["init.head=new"], "init.head=new: there are no weights to start from; give init.run"),
     (["freeze.up_to=conv_5"], "freeze.up_to=conv_5: there are no weights to start from; give init.run"),
-    (["data=coco_json", "data.train=null", "data.val.images=x", "data.val.annotations=y"], "data.train is not set"),
+    (["data=coco_json", "data.train=null", "data.val.images=.", "data.val.annotations=FILE"], "data.train is not set"),
 ]
 EVERY_TASK = [
     (["data.batch_size=8.5"], "data.batch_size=8.5; expected a whole number from 1"),

@@ -1,7 +1,7 @@
 """Teacher and student side by side, at the end of a run that was taught."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -25,11 +25,12 @@ SECONDS = 4.0  # after which no further batch is timed, if there are three
 
 
 class Row(NamedTuple):
-    """A figure of both; None where it is not known, or means nothing."""
+    """A figure of both; None where it is not known, or means nothing. compared: their ratio means something."""
 
     name: str
     teacher: float | int | None
     student: float | int | None
+    compared: bool = True
 
 
 def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, float], output: Path) -> None:
@@ -41,7 +42,7 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     task, device = network_of(checkpoint, config)
     batch = config["data"]["val_batch_size"]
     cost, theirs = count_cost(task, task.resolution), teacher.cost()
-    rows = figures(metrics)
+    rows = figures(metrics, task.curves)
     rows += [
         Row("million mult-adds", None if theirs is None else theirs[0] / 1e6, cost.mult_adds / 1e6),
         Row("million parameters", None if theirs is None else theirs[1] / 1e6, cost.parameters / 1e6),
@@ -57,10 +58,13 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     Console().print(table)
 
 
-def figures(metrics: dict[str, float]) -> list[Row]:
-    """Those that both have, then the student's own; those of single classes (`AP/<class>`) come last."""
+def figures(metrics: dict[str, float], curves: Sequence[str]) -> list[Row]:
+    """Those that both have, then the student's own; those of single classes (`AP/<class>`) come last.
+
+    curves: the task's, which are better the higher they are: only these are compared.
+    """
     own = [name for name in metrics if not name.startswith(PREFIX)]
-    rows = [Row(name, metrics.get(PREFIX + name), metrics[name]) for name in own]
+    rows = [Row(name, metrics.get(PREFIX + name), metrics[name], name in curves) for name in own]
     return sorted(rows, key=lambda row: ("/" in row.name, row.teacher is None))
 
 
@@ -102,7 +106,7 @@ def markdown(name: str, rows: list[Row], note: str) -> str:
 
 
 def _cells(row: Row) -> list[str]:
-    ratio = row.student / row.teacher if row.student is not None and row.teacher else None
+    ratio = row.student / row.teacher if row.compared and row.student is not None and row.teacher else None
     return [row.name, *("" if value is None else _number(value) for value in (row.teacher, row.student, ratio))]
 
 

@@ -114,7 +114,7 @@ class Teacher:
         # Not in inference mode, which would make answers, and weights that were moved there, unfit for training.
         with torch.inference_mode(False), torch.no_grad(), torch.autocast(images.device.type, enabled=False):
             pixels = images.flip(1) if self.channels == "bgr" else images
-            return self.network(pixels if self.normalize is None else self.normalize(pixels))
+            return self.network(pixels.float() if self.normalize is None else self.normalize(pixels))
 
     def _move(self, device: torch.device) -> None:
         with torch.inference_mode(False):

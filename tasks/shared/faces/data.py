@@ -163,9 +163,9 @@ def celeba_sample(root: str, *, train: int = 3000, val: int = 600, draw_seed: in
 def lfw_sample(
     root: str,
     *,
-    train: int = 150,
+    train: int = 300,
     val: int = 60,
-    train_pictures: int = 12,
+    train_pictures: int = 6,
     val_pictures: int = 8,
     draw_seed: int = 0,
     **options: Any,

@@ -10,11 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tasks.shared.classification.data import ClassificationData
-from tasks.shared.errors import UserError
 from tasks.shared.loading import make_loader
 from tasks.shared.picture_set import PictureDataset, Pictures
-
-LEARN = ("attributes", "identities")
 
 
 class Faces(NamedTuple):
@@ -33,8 +30,6 @@ class FaceData(ClassificationData):
         attributes: names.
         pairs: (P, 3) int64: two validation pictures and 1 where they show one person, 0 for two; None is all pairs.
         folds: (P,) int64, for each pair.
-        learn: what `num_classes` counts: "attributes", or "identities" of training pictures; None is the first of both
-            that there is.
         options: of `ClassificationData`.
     """
 
@@ -47,25 +42,17 @@ class FaceData(ClassificationData):
         *,
         pairs: NDArray[np.int64] | None = None,
         folds: NDArray[np.int64] | None = None,
-        learn: str | None = None,
         **options: Any,
     ):
-        if learn not in (None, *LEARN):
-            raise UserError(f"data.learn={learn!r}; expected null or one of {', '.join(LEARN)}")
         super().__init__({split: part.pictures for split, part in faces.items()}, [], **options)
-        self.faces, self.learn = faces, learn
+        self.faces = faces
         evaluated = self.evaluate_on == "val"
         self.pairs, self.folds = (pairs, folds) if evaluated else (None, None)
         self.info = {"attributes": list(attributes)} if attributes else {}
 
     @property
     def num_classes(self) -> int:
-        attributes = len(self.info.get("attributes", ()))
-        people = self.identities("train") if "train" in self.faces else None
-        identities = 0 if people is None else int(people.max()) + 1
-        if self.learn is None:
-            return attributes or identities
-        return attributes if self.learn == "attributes" else identities
+        return len(self.info.get("attributes", ()))
 
     def identities(self, split: str) -> NDArray[np.int64] | None:
         """(N,), who is in each picture that the loader of `split` reads; None where that is not known."""

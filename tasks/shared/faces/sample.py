@@ -15,10 +15,10 @@ from tasks.shared.faces.drawn.face import CELEBA, LFW, Frame, draw_face
 from tasks.shared.faces.drawn.person import ATTRIBUTES, Person, attributes_of, draw_look, draw_person
 from tasks.shared.sample_folder import keep_sample
 
-VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
+VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 CELEBA_FORMAT, LFW_FORMAT = "drawn CelebA sample", "drawn LFW sample"
 SIDES = ("train", "val")
-EACH = 6  # pictures of a person in the CelebA sample
+EACH = 2  # pictures of a person in the CelebA sample
 FOLDS, PAIRS = 10, 150  # of the LFW sample's pairs.txt: folds, and pairs of either kind in each, at most
 QUALITY = (75, 95)  # of the JPEG files, both ends included
 
@@ -66,7 +66,7 @@ def _draw_celeba(root: Path, counts: tuple[int, int], seed: int) -> None:
 
 
 def draw_lfw_sample(
-    root: Path, train: int = 150, val: int = 60, pictures: int = 12, val_pictures: int = 8, seed: int = 0
+    root: Path, train: int = 300, val: int = 60, pictures: int = 6, val_pictures: int = 8, seed: int = 0
 ) -> None:
     """Draw the sample into `root`, in LFW's layout: train/ and test/ hold a folder for each person; test/pairs.txt.
 

@@ -176,9 +176,13 @@ def test_other_attributes_are_refused() -> None:
 
 
 def test_what_it_refuses() -> None:
-    make_task().check_teacher(Teacher())  # type: ignore[arg-type]
+    make_task().check_teacher(Teacher(), {"attributes": NAMES})  # type: ignore[arg-type]
+    make_task().check_teacher(Teacher(), {})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="teacher run big: tells 4 attributes, the student 5"):
-        make_task(5).check_teacher(Teacher())  # type: ignore[arg-type]
+        make_task(5).check_teacher(Teacher(), {})  # type: ignore[arg-type]
+    turned = [NAMES[0], NAMES[2], NAMES[1], NAMES[3]]
+    with pytest.raises(UserError, match=f"teacher run big: its attribute 2 is {NAMES[1]}, not {NAMES[2]}; expected"):
+        make_task().check_teacher(Teacher(), {"attributes": turned})  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="there are no attributes: expected data with labels"):
         make_task(0)
     assert make_task(1).head.out_features == 1, "one attribute is enough"

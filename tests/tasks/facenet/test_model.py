@@ -104,10 +104,10 @@ def test_what_a_network_learns_from() -> None:
 
 
 def test_a_teacher_of_another_width() -> None:
-    make_task(width=128).check_teacher(FakeTeacher())  # type: ignore[arg-type]
+    make_task(width=128).check_teacher(FakeTeacher(), {})  # type: ignore[arg-type]
     with pytest.raises(UserError, match=r"onnx face\.onnx: its embeddings have 128 numbers, the student's 4; expected "
                                         r"task\.width=128"):  # fmt: skip
-        make_task().check_teacher(FakeTeacher())  # type: ignore[arg-type]
+        make_task().check_teacher(FakeTeacher(), {})  # type: ignore[arg-type]
 
 
 def test_a_far_is_refused_before_training() -> None:

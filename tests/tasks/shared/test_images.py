@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageOps
+from torchvision.transforms import v2
 
 from tasks.shared.errors import UserError
-from tasks.shared.images import GREY, check_resize, fit, fit_scale, fitted_size, read_image, square
+from tasks.shared.images import (
+    GREY,
+    check_resize,
+    collate_images,
+    fit,
+    fit_scale,
+    fitted_size,
+    read_image,
+    resize_to,
+    square,
+)
 
 LEVELS = np.random.default_rng(0).integers(0, 1 << 16, (20, 30)).astype(np.uint16)
 
@@ -140,3 +151,27 @@ def test_boxes_go_where_the_pixels_go(size, resize):
 def test_an_unknown_resize_is_named():
     with pytest.raises(ValueError, match=r"task\.resize='pad'; expected one of square, keep_aspect"):
         check_resize("pad", "task.resize")
+
+
+@pytest.mark.parametrize("layout", ["channels first", "channels last", "a part"])
+@pytest.mark.parametrize(
+    "sizes", [(75, 100, 33, 41), (33, 41, 75, 100), (300, 20, 7, 64), (1, 90, 5, 9), (64, 64, 64, 64)]
+)
+def test_resizing_is_torchvisions_to_the_last_bit(sizes: tuple[int, int, int, int], layout: str) -> None:
+    height, width, new_height, new_width = sizes
+    image = torch.randint(256, (3, height + 2, width + 3), dtype=torch.uint8)
+    if layout == "channels last":
+        image = image.permute(1, 2, 0).contiguous().permute(2, 0, 1)
+    image = image[:, 1 : 1 + height, 2 : 2 + width]
+    if layout != "a part":
+        image = image.clone(memory_format=torch.preserve_format)
+    resized = resize_to(image, new_height, new_width)
+    assert torch.equal(resized, v2.functional.resize(image, [new_height, new_width], antialias=True))
+
+
+def test_a_batch_is_channels_last_whatever_its_pictures_are() -> None:
+    first = torch.randint(256, (2, 3, 8, 9), dtype=torch.uint8)
+    last = first.contiguous(memory_format=torch.channels_last)
+    for pictures in (list(first), list(last), [first[0], last[1]], [first[0].flip(-1).flip(-1), last[1]]):
+        batch = collate_images(pictures)
+        assert torch.equal(batch, first) and batch.is_contiguous(memory_format=torch.channels_last)

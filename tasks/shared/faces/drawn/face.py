@@ -44,9 +44,8 @@ LFW = Frame(250, 250, 125, 119, 52)
 def draw_face(rng: np.random.Generator, person: Person, look: Look, frame: Frame) -> Image.Image:
     """A photograph, nearly, of this person. What the face has changes no chance elsewhere."""
     around, strands, bristles, things, camera = rng.spawn(5)
-    shift, size = around.normal(0, 2.5, 2), math.exp(around.normal(0, 0.05))
-    x, y = frame.eyes_x + shift[0] - 0.6 * frame.scale * look.turn, frame.eyes_y + shift[1]
-    pose = Pose(look.turn, look.nod, look.tilt, frame.scale * size, x, y, person.long)
+    x, y = frame.eyes_x + look.shift[0] - 0.6 * frame.scale * look.turn, frame.eyes_y + look.shift[1]
+    pose = Pose(look.turn, look.nod, look.tilt, frame.scale * look.size, x, y, person.long)
     skin, hair = _skin(person), mix(*HAIR_COLOURS[person.hair], person.hair_shade)
     cloth, collar = any_colour(around, (0, 0.8)), around.random()
     canvas = Canvas(_background(around, frame), pose)

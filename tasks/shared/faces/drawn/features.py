@@ -103,7 +103,7 @@ def _of_eye(person: Person, side: int, points: Points) -> Points:
 
 
 def draw_brows(canvas: Canvas, person: Person, look: Look, hair: Tone) -> None:
-    tone = mix(hair, DARK, 0.35)
+    tone = mix(hair, DARK, 0.5)
     middle = -person.brow_high - 0.04 * look.open - person.brow_arch * (1 - (T - 0.25) ** 2) - person.brow_slope * T
     half = 0.5 * person.brow_thick * (1 - 0.75 * T.clip(0) ** 1.5) * (1 - 0.3 * (T < -0.8))
     x = person.eye_apart + 1.3 * person.eye_wide * T
@@ -117,7 +117,7 @@ def draw_brows(canvas: Canvas, person: Person, look: Look, hair: Tone) -> None:
 def draw_nose(canvas: Canvas, person: Person, skin: Tone) -> None:
     wide, tip, out = person.nose_wide, person.nose_long, 0.95 + person.nose_out
     shadow, light = mix(skin, BLOOD, 0.6), mix(skin, WHITE, 0.55)
-    flush = mix(skin, BLUSH, min(max(2.4 * wide - 0.3, 0.06), 0.5))  # large ones are rosy
+    flush = mix(skin, BLUSH, min(max(3.2 * wide - 0.42, 0.06), 0.7))  # large ones are rosy
     away = -1 if canvas.pose.turn > 0 else 1  # the side that the nose hides a little
     slope = np.array([(0.13, -0.12), (0.1, 0.1), (0.6 * wide, tip - 0.2), (wide, tip),
                       (0.03, tip), (0.02, tip - 0.25), (0.03, 0.05), (0.06, -0.12)])  # fmt: skip

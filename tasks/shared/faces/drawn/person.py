@@ -12,6 +12,7 @@ STYLES = ("bald", "short", "swept", "bob", "long", "curly", "bun")
 BEARDS = ("none", "stubble", "goatee", "full")
 HATS = ("cap", "beanie", "brim")
 GLASSES = ("round", "square", "oval")
+SHIFT, SIZE = 9.0, 0.1  # at most, either way: pixels, and logarithm of the scale; faces are found by machines
 Colour = tuple[float, float, float]
 
 # Attributes have CelebA's names, and their order.
@@ -20,7 +21,7 @@ ATTRIBUTES = (
     "No_Beard", "Oval_Face", "Pale_Skin", "Smiling", "Wearing_Earrings", "Wearing_Hat",
 )  # fmt: skip
 # Where an attribute begins. What is drawn comes in two kinds that overlap, so some faces are near it.
-BIG_NOSE, BUSHY, NARROW, OVAL, PALE, SMILE = 0.23, 0.1, 0.5, 1.06, 0.22, 0.5
+BIG_NOSE, BUSHY, NARROW, OVAL, PALE, SMILE = 0.25, 0.12, 0.5, 1.06, 0.22, 0.5
 
 SKINS = np.array(
     [(244, 218, 200), (236, 200, 174), (220, 172, 138), (194, 140, 104), (150, 100, 72), (104, 70, 52)], float
@@ -86,10 +87,13 @@ class Person(NamedTuple):
 class Look(NamedTuple):
     """How a person looks in one picture.
 
-    turn, nod, tilt: of the head, radians. smile, open: 0 to 1, of the mouth. squint: times the eyes' height.
+    shift: of the head from its usual place, (x, y) pixels. size: of it, times the usual one. turn, nod, tilt: radians.
+    smile, open: 0 to 1, of the mouth. squint: times the eyes' height.
     light: direction (x, y, z) of unit length that it comes from, z towards the viewer.
     """
 
+    shift: tuple[float, float]
+    size: float
     turn: float
     nod: float
     tilt: float
@@ -131,11 +135,11 @@ def draw_person(rng: np.random.Generator) -> Person:
         eye_open=float(np.clip(either(0.36, (0.72, 0.05), (0.28, 0.05)), 0.16, 0.85)),
         eye_turn=float(rng.normal(0.05, 0.09)),
         iris=int(rng.integers(len(IRISES))),
-        brow_thick=float(np.clip(either(0.38, (0.05, 0.012), (0.155, 0.018)), 0.03, 0.19)),
+        brow_thick=float(np.clip(either(0.38, (0.045, 0.01), (0.2, 0.02)), 0.03, 0.24)),
         brow_high=float(rng.uniform(0.32, 0.42)),
         brow_arch=float(rng.uniform(0.02, 0.13)),
         brow_slope=float(rng.normal(-0.04, 0.05)),
-        nose_wide=float(np.clip(either(0.38, (0.155, 0.022), (0.31, 0.03)), 0.11, 0.38)),
+        nose_wide=float(np.clip(either(0.38, (0.15, 0.02), (0.35, 0.03)), 0.11, 0.42)),
         nose_long=float(rng.uniform(0.46, 0.66)),
         nose_out=float(rng.uniform(0.15, 0.42)),
         mouth_wide=float(rng.uniform(0.36, 0.5)),
@@ -174,6 +178,8 @@ def draw_look(rng: np.random.Generator, person: Person) -> Look:
     hat = HATS[rng.integers(len(HATS))] if rng.random() < 0.16 else ""
     usual = rng.random() < 0.85
     return Look(
+        shift=tuple(rng.uniform(-SHIFT, SHIFT, 2).tolist()),
+        size=float(np.exp(rng.uniform(-SIZE, SIZE))),
         turn=float(np.clip(rng.normal(0, 0.15), -0.4, 0.4)),
         nod=float(np.clip(rng.normal(0, 0.07), -0.18, 0.18)),
         tilt=float(np.clip(rng.normal(0, 0.09), -0.25, 0.25)),

@@ -77,7 +77,7 @@ class Copier(Task):
         LOSSES.append(loss.item())
         return {"difference": loss}
 
-    def check_teacher(self, teacher: Teacher) -> None:
+    def check_teacher(self, teacher: Teacher, info: dict[str, Any]) -> None:
         if teacher.num_outputs != self.head.out_features:
             raise UserError(f"the teacher has {teacher.num_outputs} outputs, the student {self.head.out_features}")
 

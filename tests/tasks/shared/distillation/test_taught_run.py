@@ -256,10 +256,15 @@ def test_the_report_puts_both_side_by_side(finished: tuple[Path, dict[str, Any]]
 
 
 def test_figures_of_both_come_first_and_those_of_classes_last() -> None:
-    rows = report.figures({"AP/a": 1.0, "own": 2.0, "both": 3.0, "teacher_both": 6.0, "teacher_AP/a": 0.5})
-    assert rows == [("both", 6.0, 3.0), ("own", None, 2.0), ("AP/a", 0.5, 1.0)]
+    metrics = {"AP/a": 1.0, "own": 2.0, "both": 3.0, "teacher_both": 6.0, "teacher_AP/a": 0.5}
+    metrics |= {"threshold": 0.5, "teacher_threshold": 0.8}
+    rows = report.figures(metrics, ("own", "both"))
+    assert [row[:3] for row in rows] == [
+        ("both", 6.0, 3.0), ("threshold", 0.8, 0.5), ("own", None, 2.0), ("AP/a", 0.5, 1.0)
+    ]  # fmt: skip
     table = report.markdown("t", [*rows, report.Row("zero", 0.0, 1.0), report.Row("big", None, 12345.678)], "note")
     assert "| both | 6.0000 | 3.0000 | 0.5000 |" in table
+    assert "| threshold | 0.8000 | 0.5000 |  |" in table, "twice a threshold is neither better nor worse"
     assert "| zero | 0.0000 | 1.0000 |  |" in table and "| big |  | 12,345.7 |  |" in table
 
 

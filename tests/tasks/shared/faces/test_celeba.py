@@ -78,14 +78,6 @@ def test_identities_may_be_unknown(tmp_path: Path) -> None:
     assert data.identities("val") is None and "identity" not in next(iter(data.val_loader())).targets[0]
 
 
-def test_what_is_learnt(root: Path) -> None:
-    assert make(root).num_classes == make(root, learn="attributes").num_classes == 3
-    assert make(root, learn="identities").num_classes == 2
-    assert make(root, learn="identities", splits=("val",)).num_classes == 0
-    with pytest.raises(UserError, match=r"data\.learn='faces'; expected null or one of attributes, identities"):
-        make(root, learn="faces")
-
-
 def test_the_archives_own_folders(root: Path) -> None:
     for folder, name in (("Img", "img_align_celeba"), ("Anno", ATTRIBUTES), ("Anno", IDENTITIES), ("Eval", PARTITION)):
         (root / folder).mkdir(exist_ok=True)

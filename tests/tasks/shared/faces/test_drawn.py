@@ -27,8 +27,8 @@ PLAIN = draw_person(np.random.default_rng(4))._replace(
     brow_thick=0.06, eye_open=0.65, age=0.2, moles=(), freckles=(), hairline=-0.8, ear=1.0,
 )  # fmt: skip
 STRAIGHT = draw_look(np.random.default_rng(4), PLAIN)._replace(
-    turn=0.0, nod=0.0, tilt=0.0, smile=0.1, open=0.0, squint=1.0, bangs=False, beard="none", moustache=False,
-    glasses="", hat="", earrings=False, light=(0.0, 0.0, 1.0), hardness=0.3,
+    shift=(0.0, 0.0), size=1.0, turn=0.0, nod=0.0, tilt=0.0, smile=0.1, open=0.0, squint=1.0, bangs=False, beard="none",
+    moustache=False, glasses="", hat="", earrings=False, light=(0.0, 0.0, 1.0), hardness=0.3,
 )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def test_without_a_file_all_pairs_count(root: Path, caplog: pytest.LogCaptureFix
 def test_nobody_is_trained_and_evaluated_on(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     write_people(root, {"Eve": 3, "Flo": 1}, 50)
     data = make(root, train={"root": str(root)}, splits=("train", "val"))
-    assert stems(data, "train") == ["Eve_0001", "Eve_0002", "Eve_0003", "Flo_0001"] and data.num_classes == 2
+    assert stems(data, "train") == ["Eve_0001", "Eve_0002", "Eve_0003", "Flo_0001"] and data.num_classes == 0
     assert "4 of 6 people are left out, such as Ada_Bo: they are evaluated on" in caplog.text
     identities = [t["identity"] for batch in data.train_loader(0) for t in batch.targets]
     assert sorted(identities) == [0, 0, 0, 1]
