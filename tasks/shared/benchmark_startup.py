@@ -15,6 +15,7 @@ CASES = {
     "train, a missing folder": ["train.py", "task=ssd", "data=coco", "data.root=/nowhere"],
     "eval, a missing checkpoint": ["eval.py", "checkpoint=/nowhere"],
     "predict, a missing picture": ["predict.py", "checkpoint=/", "input=/nowhere.jpg"],
+    "convert_weights, a missing file": ["convert_weights.py", "source=/nowhere.h5", "output=/nowhere"],
     "figures, a missing folder": ["figures.py", "runs=/nowhere"],
 }
 PEER = "import torch, torchvision, timm"  # as timm's own train.py does before it reads its command line

@@ -179,6 +179,11 @@ def convert_weights(arguments: list[str]) -> None:
     if output.exists() and (own["format"] != "run" or not output.is_dir() or any(output.iterdir())):
         raise UserError(f"output={output} exists already; choose another")
     check_place("output", output)
+    if not str(own["source"]).startswith("timm:"):
+        what = "file" if own["format"] == "run" else "checkpoint or run folder"
+        check_exists("source", own["source"], what)
+    check_exists("classes", own["classes"], "file")
+    check_exists("pictures", own["pictures"], "folder")
     from tasks.shared.convert import convert
 
     convert(config, own, output, {o.key_or_group for o in others})

@@ -3,6 +3,7 @@
 import glob
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.shared.errors import UserError
@@ -42,6 +43,17 @@ def files_below(folder: Path) -> tuple[list[str], Counter[str]]:
 
     enter(str(folder), "", ())
     return sorted(found), others
+
+
+def files_by_folder(root: Path, folders: Iterable[str]) -> tuple[dict[str, list[bytes]], Counter[str]]:
+    """The picture files below each of `folders` in `root`, relative to `root`, and the others by suffix."""
+    found: dict[str, list[bytes]] = {}
+    others: Counter[str] = Counter()
+    for folder in folders:
+        names, beside = files_below(root / folder)
+        found[folder] = [os.fsencode(f"{folder}/{name}") for name in names]
+        others += beside
+    return found, others
 
 
 def describe(others: Counter[str]) -> str:

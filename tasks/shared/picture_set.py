@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from tasks.shared.crops import TrainCrop, center_crop, random_crop
 from tasks.shared.errors import UserError
 from tasks.shared.images import OnCorrupt, read_image
-from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
+from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
 
 if TYPE_CHECKING:
     from tasks.shared.distillation.lessons import Lesson
@@ -103,18 +103,8 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
             f"{root}: {len(unknown)} of its {len(folders)} folders are none of the {len(classes)} classes: "
             f"{', '.join(unknown[:5])}"
         )
-    names: list[bytes] = []
-    labels: list[int] = []
-    empty: list[str] = []
-    others: Counter[str] = Counter()
-    for folder in folders:
-        found, beside = files_below(root / folder)
-        others += beside
-        if not found:
-            empty.append(folder)
-        names += [os.fsencode(f"{folder}/{name}") for name in found]
-        labels += [index[folder]] * len(found)
-    if empty:
+    found, others = files_by_folder(root, folders)
+    if empty := [folder for folder, files in found.items() if not files]:
         instead = f"; there are others: {describe(others)}" if others else ""
         raise UserError(
             f"{root}: {len(empty)} class folders hold no pictures ({', '.join(SUFFIXES)}): "
@@ -126,7 +116,8 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
     if loose:
         log.warning("%s: left out %d pictures that lie in no class's folder, such as %s",
                     root, len(loose), printable(loose[0]))  # fmt: skip
-    return FolderPictures(root, np.array(names), np.array(labels, dtype=np.int64))
+    labels = np.repeat([index[folder] for folder in found], [len(files) for files in found.values()])
+    return FolderPictures(root, np.array(list(chain(*found.values()))), labels)
 
 
 class PictureDataset(Dataset):

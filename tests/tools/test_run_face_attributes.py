@@ -8,11 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from tasks.shared.checkpoint import load_checkpoint
 from tests.tools.conftest import TOOLS, Tool
+from tests.tools.taught import equal, teacher_of, trained
 
 TINY = (
     "task=face_attributes", "backbone.alpha=0.25", "resolution=32", "data.batch_size=8", "data.workers=0",
@@ -35,23 +34,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def teacher_of(place: Path) -> Path:
-    (folder,) = (path for path in (place / "sample_teachers").iterdir() if path.is_dir())
-    return folder
-
-
 def names_of(place: Path) -> list[str]:
     return (place / "sample" / NAMES).read_text().splitlines()[1].split()
-
-
-def trained(run: Path) -> dict[str, torch.Tensor]:
-    """All weights after the last step: equal ones had equal losses in every step."""
-    return load_checkpoint(run / "checkpoints/last.ckpt").weights
-
-
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    """To the last bit."""
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_what_it_leaves(place: Path) -> None:

@@ -10,11 +10,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-import torch
 
 from tasks.facenet.pairs import listed_distances
-from tasks.shared.checkpoint import load_checkpoint
 from tests.tools.conftest import TOOLS, Tool
+from tests.tools.taught import equal, teacher_of, trained
 
 TINY = (
     "task=facenet", "backbone.alpha=0.25", "resolution=32", "data.batch_size=8", "data.workers=0", "trainer=cpu",
@@ -35,21 +34,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"is kept in {folder}/sample_teachers" in done.stdout and "teacher_val_at_far" in done.stdout
     return folder
-
-
-def teacher_of(place: Path) -> Path:
-    (folder,) = (path for path in (place / "sample_teachers").iterdir() if path.is_dir())
-    return folder
-
-
-def trained(run: Path) -> dict[str, torch.Tensor]:
-    """All weights after the last step: equal ones had equal losses in every step."""
-    return load_checkpoint(run / "checkpoints/last.ckpt").weights
-
-
-def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
-    """To the last bit."""
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_what_it_leaves(place: Path) -> None:

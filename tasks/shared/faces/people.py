@@ -2,8 +2,8 @@
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Collection
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError
 from tasks.shared.lots import draw_lots
-from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
+from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
 from tasks.shared.picture_set import FolderPictures
 
 log = logging.getLogger(__name__)
@@ -41,20 +41,9 @@ def read_people(root: Path, key: str) -> People:
     if not root.is_dir():
         raise UserError(f"{key}={printable(root)}: no such folder; expected a folder for each person in it")
     folders = sorted(e.name for e in os.scandir(root) if e.is_dir() and not e.name.startswith("."))
-    names: list[str] = []
-    files: list[bytes] = []
-    labels: list[int] = []
-    empty: list[str] = []
-    others: Counter[str] = Counter()
-    for folder in folders:
-        found, beside = files_below(root / folder)
-        others += beside
-        if not found:
-            empty.append(folder)
-            continue
-        files += [os.fsencode(f"{folder}/{name}") for name in found]
-        labels += [len(names)] * len(found)
-        names.append(folder)
+    found, others = files_by_folder(root, folders)
+    empty = [folder for folder, files in found.items() if not files]
+    names = [folder for folder, files in found.items() if files]
     instead = f", but {describe(others)}" if others else ""
     if not names:
         loose = sum(e.name.lower().endswith(SUFFIXES) for e in os.scandir(root))
@@ -69,7 +58,8 @@ def read_people(root: Path, key: str) -> People:
     if others:
         log.warning("%s: left out %d files, %s; pictures are %s",
                     root, others.total(), describe(others), ", ".join(SUFFIXES))  # fmt: skip
-    return People(names, FolderPictures(root, np.array(files), np.array(labels, np.int64)))
+    labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
+    return People(names, FolderPictures(root, np.array(list(chain(*found.values()))), labels))
 
 
 def check_people(people: People, key: str) -> None:
