@@ -8,6 +8,7 @@
 from backbone.cost import Cost, LayerCost, count_cost
 from backbone.features import Backbone, FeatureInfo
 from backbone.fold import fold_batch_norm
+from backbone.fuse import fuse_activations
 from backbone.mobilenet import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, load_weights, read_weights, save_weights
@@ -22,6 +23,7 @@ __all__ = [
     "count_cost",
     "fold_batch_norm",
     "folded_norms",
+    "fuse_activations",
     "load_weights",
     "read_weights",
     "save_weights",

@@ -23,10 +23,7 @@ def fold_batch_norm(network: nn.Module) -> list[str]:
     Raises ValueError for a network in training mode.
     """
     folded = []
-    for name, chain in network.named_modules():
-        # A class of its own may call its layers in another order, or hand out what is between them.
-        if not isinstance(chain, nn.Sequential) or type(chain).forward is not nn.Sequential.forward:
-            continue
+    for name, chain in chains(network):
         layers = list(chain.named_children())
         for (_, conv), (key, norm) in pairwise(layers):
             if not isinstance(conv, nn.Conv2d) or not isinstance(norm, nn.BatchNorm2d):
@@ -36,6 +33,15 @@ def fold_batch_norm(network: nn.Module) -> list[str]:
                 setattr(chain, key, nn.Identity())
                 folded.append(f"{name}.{key}" if name else key)
     return folded
+
+
+def chains(network: nn.Module) -> list[tuple[str, nn.Sequential]]:
+    """The modules that call their layers in order, by name.
+
+    A class of its own may call them in another order, or hand out what is between them.
+    """
+    sequences = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Sequential)]
+    return [(name, chain) for name, chain in sequences if type(chain).forward is nn.Sequential.forward]
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

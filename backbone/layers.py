@@ -1,12 +1,13 @@
 """The layers that MobileNet is made of: convolutions with SAME padding, batch norm and ReLU (Sec. 3.1, Fig. 3)."""
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": nn.ReLU6}
+from backbone.gradients import Depthwise, Pads, Pointwise, ReLU6, convolve
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": ReLU6}
+WIDE = 128  # channels read by a pointwise convolution, from which on its gradients are faster as matrix products
 
 
 def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -33,56 +34,39 @@ class Conv2d(nn.Conv2d):
         super().__init__(inputs, outputs, kernel, stride, fixed, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        stride, pads = (self.stride[0], self.stride[1]), self.pads(x)
+        if self.bias is None and _trains_in_bf16_on_cpu(x):
+            if self.groups == self.in_channels > 1:
+                return Depthwise.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, pads)
+            pointwise = self.kernel_size == stride == (1, 1) and self.groups == 1
+            if pointwise and self.in_channels >= WIDE and x.is_contiguous(memory_format=torch.channels_last):
+                return Pointwise.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
+        if not self.pad_by_size:
+            return super().forward(x)
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and not _is_exported():
+            return convolve(x, self.weight, self.bias, stride, pads, self.groups)
+        (top, bottom), (left, right) = pads
+        return super().forward(F.pad(x, (left, right, top, bottom)))
+
+    def pads(self, x: Tensor) -> Pads:
+        """Zeros around x (B, C, H, W)."""
         if self.pad_by_size:
-            top, bottom = same_padding(x.shape[-2], self.kernel_size[0], self.stride[0])
-            left, right = same_padding(x.shape[-1], self.kernel_size[1], self.stride[1])
-            x = F.pad(x, (left, right, top, bottom))
-        strided_depthwise = self.groups == self.in_channels > 1 and self.stride[0] > 1
-        if strided_depthwise and self.bias is None and x.device.type == "cpu":
-            return _strided_depthwise_on_cpu(self, x)
-        return super().forward(x)
+            rows, columns = zip(x.shape[2:], self.kernel_size, self.stride, strict=True)
+            return same_padding(*rows), same_padding(*columns)
+        before = self.kernel_size[0] // 2
+        return (before, before), (before, before)
 
 
-def _strided_depthwise_on_cpu(conv: Conv2d, x: Tensor) -> Tensor:
-    weight = conv.weight
-    if torch.is_autocast_enabled("cpu"):
-        x, weight = (t.to(torch.get_autocast_dtype("cpu")) for t in (x, weight))
-    if x.dtype != torch.bfloat16:
-        return F.conv2d(x, weight, None, conv.stride, conv.padding, 1, conv.groups)
-    return _StridedDepthwise.apply(x, weight, conv.stride, conv.padding)
+def _trains_in_bf16_on_cpu(x: Tensor) -> bool:
+    if x.device.type != "cpu" or not torch.is_grad_enabled():
+        return False
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+    return dtype == torch.bfloat16
 
 
-class _StridedDepthwise(torch.autograd.Function):
-    """A strided depthwise convolution whose input gradient is computed in fp32.
-
-    On the CPU in bf16 that one gradient falls back to a kernel 19 times slower than the fp32 one (277 ms
-    against 15 for 64 channels at 112x112), and it alone would cost more than the rest of the step gains.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, int], padding: tuple[int, int]) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        ctx.stride, ctx.padding = stride, padding
-        return F.conv2d(x, weight, None, stride, padding, 1, x.shape[1])
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        (grad,) = grads
-        x, weight = ctx.saved_tensors
-
-        def gradients(grad: Tensor, x: Tensor, weight: Tensor, wanted: tuple[bool, bool]) -> list[Tensor | None]:
-            return torch.ops.aten.convolution_backward(
-                grad, x, weight, None, ctx.stride, ctx.padding, (1, 1), False, (0, 0), x.shape[1], (*wanted, False)
-            )
-
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            shaped = torch.empty_like(x, dtype=torch.float32)  # of x this gradient depends on the shape alone
-            grad_x = gradients(grad.float(), shaped, weight.float(), (True, False))[0]
-            grad_x = None if grad_x is None else grad_x.to(x.dtype)
-        if ctx.needs_input_grad[1]:
-            grad_weight = gradients(grad, x, weight, (False, True))[1]
-        return grad_x, grad_weight, None, None
+def _is_exported() -> bool:
+    """Whether this call is recorded for another program to run, where operators should be those of the paper."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class BatchNorm2d(nn.BatchNorm2d):

@@ -6,10 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import onnxruntime
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
-from backbone import fold_batch_norm
 from tasks.classification.benchmark import (
     EXACT,
     PEER,
@@ -17,104 +14,127 @@ from tasks.classification.benchmark import (
     Setting,
     computes_in_bf16,
     describe,
-    is_exact,
     left_out,
     make_network,
-    says,
 )
 from tasks.classification.benchmark_onnx import to_onnx
 from tasks.shared.benchmark import Options, Suite
 from tasks.shared.classification.model import Classifier
-from tasks.shared.roofline import wait_for
+from tasks.shared.inference import ready_to_answer
 from tasks.shared.runtime import keep_heap, pick_device
-from tasks.shared.timing import compare
+from tasks.shared.timing import Child, compare
 
 COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
 ONNX = "onnxruntime"
 
-Side = Callable[[], Tensor]
+Side = Callable[[], np.ndarray]
 
 
 class Case(NamedTuple):
-    """ours: as tools/eval.py and tools/predict.py run it, but for what is said. peer: timm's setting, or ONNX."""
+    """ours: as tools/eval.py and tools/predict.py run it, but for what is said. peer: timm's setting, or ONNX.
+
+    heap_kept: the peer's; ours always is.
+    """
 
     ours: Setting
     peer: Setting | str
+    heap_kept: bool = True
 
 
-CASES = {
-    "timm": Case(Setting(channels_last=True), Setting()),
-    "timm, channels last": Case(Setting(channels_last=True), Setting(channels_last=True)),
-    "ONNX Runtime": Case(Setting(channels_last=True), ONNX),
-    "both bf16, timm channels last": Case(Setting(True, channels_last=True), Setting(True, channels_last=True)),
-}
+FAST = Setting(channels_last=True)
+FAST_BF16 = Setting(bf16=True, channels_last=True)
 
 
 def inference_suite(options: Options, batches: tuple[int, ...] = (1, 32), resolution: int = 224) -> Suite:
-    """Logits of uint8 pictures, in one process that keeps the heap, of which the peers too have the advantage.
+    """Logits of uint8 pictures, each side in a process of its own.
 
-    Ours has its batch norm folded and is channels_last, as tools/eval.py and tools/predict.py make it. Timm's is
-    eager. ONNX Runtime has our network folded already, runs as many threads, and on the CPU alone.
+    Ours is as tools/eval.py and tools/predict.py make it: batch norm folded, channels_last, the heap kept, and bf16
+    where the device computes in it. Timm's is eager; by default it is fp32 and NCHW and keeps no heap, otherwise it is
+    given what ours has. ONNX Runtime has our network folded already, runs as many threads, and on the CPU alone.
     """
     device = pick_device("auto")
-    kept, roofline, results = keep_heap(), Roofline(device, resolution, passes=1), []
+    threads = torch.get_num_threads()
+    roofline, results = Roofline(device, resolution, passes=1), []
     for batch in batches:
-        for name, (mine, theirs) in CASES.items():
-            if (mine.bf16 and not computes_in_bf16(device)) or (theirs == ONNX and device.type != "cpu"):
-                continue
-            ours = make_inference("ours", mine, batch, resolution)
-            if isinstance(theirs, Setting):
-                peer, exact = make_inference("peer", theirs, batch, resolution), is_exact(device, mine, theirs)
-            else:
-                peer, exact = make_onnx(batch, resolution), True
-            same = same_logits(ours(), peer(), exact)
-            times = compare(ours, peer, options.rounds)
+        for name, (mine, theirs, heap_kept) in _cases(device).items():
+            sizes = batch, resolution
+            other = make_onnx if theirs == ONNX else make_inference
+            with (
+                Child(_make_apart, threads, True, make_inference, "ours", mine, *sizes) as ours,
+                Child(_make_apart, threads, heap_kept, other, "peer", theirs, *sizes) as peer,
+            ):
+                exact = device.type == "cpu" and not mine.bf16
+                same = same_logits(ours(), peer(), exact)
+                times = compare(ours, peer, options.rounds)
             case = f"batch {batch}, {name}"
             results.append(describe(case, batch, mine.bf16, times, {"same_logits": same}, roofline))
     title = (
         f"logits of pictures of {resolution} pixels on the {device.type}, ours against timm's {PEER} and "
-        f"ONNX Runtime {onnxruntime.__version__}; the heap {says(kept)}"
+        f"ONNX Runtime {onnxruntime.__version__}"
     )
     notes = [left_out(device), "" if device.type == "cpu" else "ONNX Runtime is left out: it runs on the CPU here"]
     return Suite(title, results, "; ".join(filter(None, notes)))
 
 
+def _cases(device: torch.device) -> dict[str, Case]:
+    bf16 = computes_in_bf16(device)
+    cases = {
+        "defaults": Case(FAST_BF16 if bf16 else FAST, Setting(), heap_kept=False),
+        "defaults, fp32 only": Case(FAST, Setting(), heap_kept=False),
+        "both fp32 channels last": Case(FAST, FAST),
+        "fp32, ONNX Runtime": Case(FAST, ONNX),
+        "both bf16 channels last": Case(FAST_BF16, FAST_BF16),
+    }
+    absent = {"defaults, fp32 only", "both bf16 channels last"} if not bf16 else set()
+    absent |= {"fp32, ONNX Runtime"} if device.type != "cpu" else set()
+    return {name: case for name, case in cases.items() if name not in absent}
+
+
+def _make_apart(threads: int, heap_kept: bool, make: Callable[..., Side], *arguments: object) -> Side:
+    """What `make` makes, in a new process."""
+    torch.set_num_threads(threads)
+    if heap_kept:
+        keep_heap()
+    return make(*arguments)
+
+
 def make_inference(side: str, setting: Setting, batch: int, resolution: int) -> Side:
     """Inference of `"ours"` or `"peer"`; it returns logits (batch, CLASSES)."""
     network, images = make_network(side, setting, batch, resolution)
+    if isinstance(network, Classifier):
+        ready_to_answer(network, images.device, setting.bf16)
     network.eval()
-    if side == "ours":
-        fold_batch_norm(network)
+    autocast = setting.bf16 and side == "peer"  # ours has its own
 
-    def infer() -> Tensor:
-        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=setting.bf16):
+    def infer() -> np.ndarray:
+        with torch.inference_mode(), torch.autocast(images.device.type, torch.bfloat16, enabled=autocast):
             logits = network(images)
-        wait_for(images.device)
-        return logits
+        return logits.float().cpu().numpy()
 
     return infer
 
 
-def make_onnx(batch: int, resolution: int) -> Side:
+def make_onnx(_: str, setting: str, batch: int, resolution: int) -> Side:
     """Our network in ONNX Runtime; normalising is in its graph."""
     network, images = make_network("ours", Setting(), batch, resolution)
-    assert isinstance(network, Classifier)
+    assert isinstance(network, Classifier) and setting == ONNX
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     model = to_onnx(network.eval(), resolution).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     pictures = {"images": images.cpu().contiguous().numpy()}
 
-    def infer() -> Tensor:
+    def infer() -> np.ndarray:
         (logits,) = session.run(["logits"], pictures)
-        return torch.from_numpy(np.asarray(logits))
+        return np.asarray(logits)
 
     return infer
 
 
-def same_logits(ours: Tensor, theirs: Tensor, exact: bool) -> bool:
+def same_logits(ours: np.ndarray, theirs: np.ndarray, exact: bool) -> bool:
     """Whether logits (B, classes) are equal, or, where they cannot be that exact, each picture's point the same way."""
-    ours, theirs = ours.double().cpu(), theirs.double().cpu()
+    ours, theirs = ours.astype(float), theirs.astype(float)
     if exact:
-        return bool((ours - theirs).abs().max() <= EXACT * theirs.abs().max())
-    return bool((F.cosine_similarity(ours, theirs) >= COSINE).all())
+        return bool(np.abs(ours - theirs).max() <= EXACT * np.abs(theirs).max())
+    cosines = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+    return bool((cosines >= COSINE).all())

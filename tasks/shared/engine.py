@@ -144,9 +144,6 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message)
-    precision = settings["precision"]
-    if precision == "auto":
-        precision = pick_precision(pick_device(settings["accelerator"]))
     version = len(list(output.glob("logs/version_*")))  # a resumed run keeps the first part's log
     progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
     # The last epoch is validated too: the largest divisor of the epochs that is not above the wish.
@@ -156,7 +153,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         accelerator=settings["accelerator"],
         devices=settings["devices"],
         strategy=settings["strategy"],
-        precision=precision,
+        precision=pick_precision(pick_device(settings["accelerator"]), settings["precision"]),
         max_epochs=settings["max_epochs"],
         check_val_every_n_epoch=val_every,
         gradient_clip_val=settings["gradient_clip_norm"],

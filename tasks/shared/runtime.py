@@ -8,6 +8,7 @@ import torch
 from tasks.shared.errors import UserError
 
 ACCELERATORS = ("auto", "cpu", "gpu", "cuda", "mps")
+PRECISIONS = ("bf16-mixed", "32-true", "16-mixed", "bf16-true", "16-true", "64-true", "bf16", "16", "32", "64")
 # mallopt's keys and values (malloc.h): keep freed memory instead of handing it back to the kernel.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
 _NEVER, _TOP_PAD = 2**31 - 1, 64 << 20
@@ -43,11 +44,15 @@ def pick_device(accelerator: str) -> torch.device:
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
-def pick_precision(device: torch.device) -> str:
-    """Lightning's name for bf16 autocast where the device computes in bf16, else for fp32.
+def pick_precision(device: torch.device, wish: object = "auto") -> str:
+    """What Lightning calls `trainer.precision`; `"auto"` is bf16 autocast where the device computes in bf16, else fp32.
 
-    A CPU without bf16 instructions emulates them, at twice the time of fp32.
+    A CPU without bf16 instructions emulates them, at twice the time of fp32. Raises UserError for what is no precision.
     """
+    if wish != "auto":
+        if str(wish) not in PRECISIONS:
+            raise UserError(f"trainer.precision={wish!r}; expected auto or one of {', '.join(PRECISIONS)}")
+        return str(wish)
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:

@@ -26,7 +26,7 @@ TILE = 320
 
 
 def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[str, float]:
-    """Evaluate a checkpoint on the validation data of `config`, in fp32, and the teacher that it names beside it.
+    """Evaluate a checkpoint on the validation data of `config`, and the teacher that it names beside it.
 
     Writes metrics.json, the evaluator's results, pictures/ and samples.jpg into `output`; returns the metrics.
     """

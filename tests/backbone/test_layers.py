@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct, same_padding
 
@@ -29,10 +29,6 @@ def slow_same_convolution(x: np.ndarray, weight: np.ndarray, stride: int, groups
             if 0 <= y < height and 0 <= z < width:
                 out[o, row, col] += x[first : first + per_group, y, z] @ weight[o, :, i, j]
     return out
-
-
-def cosine(a: Tensor, b: Tensor) -> float:
-    return F.cosine_similarity(a.float().flatten(), b.float().flatten(), dim=0).item()
 
 
 @pytest.mark.parametrize(
@@ -79,62 +75,6 @@ def test_symmetric_and_same_differ_on_even_sizes_only():
     even, odd = torch.randn(1, 3, 8, 8), torch.randn(1, 3, 9, 9)
     assert not torch.allclose(same(even), symmetric(even), atol=1e-2)
     torch.testing.assert_close(same(odd), symmetric(odd))
-
-
-# A strided depthwise convolution takes a path of its own on the CPU.
-STRIDED = [
-    pytest.param(padding, size, multiplier, id=f"{padding}-{size}-x{multiplier}")
-    for padding, size, multiplier in product(("same", "symmetric"), (16, 17), (1, 2))
-]
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("padding", "size", "multiplier"), STRIDED)
-def test_strided_depthwise_in_bf16_has_the_gradients_of_fp32(padding, size, multiplier, layout):
-    torch.manual_seed(0)
-    conv = Conv2d(8, 8 * multiplier, 3, 2, groups=8, padding=padding)
-    x = torch.randn(2, 8, size, size + 1).contiguous(memory_format=layout)
-
-    def run(bf16: bool) -> list[Tensor]:
-        inputs = x.clone(memory_format=torch.preserve_format).requires_grad_()
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            out = conv(inputs)
-        assert out.dtype == (torch.bfloat16 if bf16 else torch.float32)
-        weights_of_loss = torch.randn(out.shape, generator=torch.Generator().manual_seed(1))
-        return [out, *torch.autograd.grad((out.float() * weights_of_loss).sum(), [inputs, conv.weight])]
-
-    exact, rough = run(bf16=False), run(bf16=True)
-    assert [t.shape for t in rough] == [t.shape for t in exact]
-    assert rough[1].dtype == rough[2].dtype == torch.float32
-    assert all(cosine(a, b) >= 0.999 for a, b in zip(exact, rough, strict=True))
-    ratios = [(b.float().norm() / a.norm()).item() for a, b in zip(exact, rough, strict=True)]
-    assert ratios == pytest.approx([1, 1, 1], rel=0.01)
-
-
-@pytest.mark.parametrize(("needs_x", "needs_weight"), [(True, False), (False, True)])
-def test_strided_depthwise_in_bf16_without_one_of_the_gradients(needs_x, needs_weight):
-    conv = Conv2d(4, 4, 3, 2, groups=4)
-    conv.weight.requires_grad_(needs_weight)
-    x = torch.randn(1, 4, 6, 6, requires_grad=needs_x)
-    with torch.autocast("cpu", torch.bfloat16):
-        conv(x).float().sum().backward()
-    assert (x.grad is not None, conv.weight.grad is not None) == (needs_x, needs_weight)
-
-
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(("padding", "size", "multiplier"), STRIDED)
-def test_strided_depthwise_in_fp32_is_exactly_torchs_own(padding, size, multiplier, layout):
-    conv = Conv2d(8, 8 * multiplier, 3, 2, groups=8, padding=padding)
-    x = torch.randn(2, 8, size, size).contiguous(memory_format=layout).requires_grad_()
-    if padding == "symmetric":
-        plain = F.conv2d(x, conv.weight, stride=2, padding=1, groups=8)
-    else:
-        before = size % 2
-        plain = F.conv2d(F.pad(x, (before, 1, before, 1)), conv.weight, stride=2, groups=8)
-    ours = conv(x)
-    assert torch.equal(ours, plain)
-    gradients = [torch.autograd.grad(y.square().sum(), [x, conv.weight]) for y in (ours, plain)]
-    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
 @pytest.mark.parametrize("groups", [1, 2])

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from backbone import FeatureInfo, MobileNetV1
+from backbone.gradients import ReLU6
 from backbone.layers import Conv2d
 from backbone.mobilenet import scale_channels
 
@@ -167,7 +168,7 @@ def test_every_norm_gets_eps_and_momentum(block, arguments):
     assert {(norm.eps, norm.momentum) for norm in norms} == {expected}
 
 
-@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("relu6", nn.ReLU6)])
+@pytest.mark.parametrize(("activation", "kind"), [("relu", nn.ReLU), ("relu6", ReLU6)])
 def test_activation_reaches_every_layer(activation, kind):
     acts = [m for m in on_meta(activation=activation).modules() if isinstance(m, nn.ReLU | nn.ReLU6)]
     assert len(acts) == 27

@@ -20,7 +20,10 @@ TINY = (
     "trainer.max_epochs=1", "trainer.val_every_epochs=1", "task.width=16",
 )  # fmt: skip
 SAMPLE = ("data.train=8", "data.train_pictures=4", "data.val=16", "data.val_pictures=3")
-TEACHER = "'teacher=none','backbone.alpha=0.25','resolution=48','trainer.max_epochs=1','task.width=16'"
+TEACHER = (  # scored in fp32 of its own, as it is when it teaches
+    "'teacher=none','backbone.alpha=0.25','resolution=48','trainer.max_epochs=1','task.width=16',"
+    "'trainer.precision=32-true'"
+)
 
 
 @pytest.fixture(scope="module")

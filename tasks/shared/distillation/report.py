@@ -39,7 +39,7 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     metrics: the run's final ones. Speed is that of the networks alone, in fp32, on the run's device.
     """
     checkpoint = load_checkpoint(find_checkpoint(output))
-    task, device = network_of(checkpoint, config)
+    task, device = network_of(checkpoint, config | {"trainer": config["trainer"] | {"precision": "32-true"}})
     batch = config["data"]["val_batch_size"]
     cost, theirs = count_cost(task, task.resolution), teacher.cost()
     rows = figures(metrics, task.curves)

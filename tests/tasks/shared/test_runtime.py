@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from tasks.shared.errors import UserError
 from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 
 
@@ -15,6 +16,7 @@ def test_a_kept_heap_ends_the_page_faults() -> None:
     """A large tensor made and freed again and again: mapped anew each time, or not."""
     code = """
 import resource, sys, torch
+from tasks.shared.errors import UserError
 from tasks.shared.runtime import keep_heap
 if sys.argv[1] == "keep":
     assert keep_heap()
@@ -47,3 +49,10 @@ def test_bf16_only_where_the_cpu_computes_in_it(fast: bool, expected: str, monke
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     assert pick_precision(torch.device("cpu")) == expected
+
+
+def test_a_precision_that_is_asked_for() -> None:
+    assert pick_precision(torch.device("cpu"), "bf16-mixed") == "bf16-mixed"
+    assert pick_precision(torch.device("cpu"), 32) == "32"
+    with pytest.raises(UserError, match=r"trainer\.precision='fp8'; expected auto or one of bf16-mixed, 32-true"):
+        pick_precision(torch.device("cpu"), "fp8")

@@ -1,0 +1,142 @@
+"""Gradients that torch computes slowly, or keeps too much for, in other ways to the same numbers.
+
+Each takes the place of one operator in training, and its forward pass is that operator's. What they bring was measured
+on two cores with AVX-512 and AMX, torch 2.15, on 32 pictures of 224 pixels.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Pads = tuple[tuple[int, int], tuple[int, int]]
+"""Zeros (before, after) the rows, and before and after the columns."""
+
+
+class ReLU6(nn.ReLU6):
+    """min(max(x, 0), 6) that keeps its output for the gradient, which the next layer keeps anyway.
+
+    Torch's own keeps its input, and in place a copy of it: a third of a network's activations, and 3 to 8 % of the
+    time of a step.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and input.requires_grad:
+            return _ReLU6.apply(input)
+        return super().forward(input)
+
+
+class _ReLU6(torch.autograd.Function):
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return F.relu6(x)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        (output,) = ctx.saved_tensors  # 0 or 6 where the input is outside, and there nothing passes
+        return torch.ops.aten.hardtanh_backward(grads[0], output, 0.0, 6.0)
+
+
+class Depthwise(torch.autograd.Function):
+    """A depthwise convolution in bf16 on a CPU, whose input gradient is a convolution too.
+
+    Each input sums what it gave to the outputs: the convolution of their gradient, spread by the stride, with the
+    kernel turned around. At stride 1 that takes two thirds of the time of oneDNN's gradient; at stride 2 oneDNN has
+    none in bf16, and torch's takes 20 times as long.
+
+    apply(x (B, C, H, W), weight (C * m, 1, k, k), stride of rows and columns, pads)
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> Tensor:
+        return convolve(x, weight, None, stride, pads, x.shape[1])
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, tuple[int, int], Pads], output: Tensor) -> None:
+        x, weight, ctx.stride, ctx.pads = inputs
+        ctx.save_for_backward(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
+        (grad,), (x, weight) = grads, ctx.saved_tensors
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = _spread_and_convolve(grad, weight, x, ctx.stride, ctx.pads)
+        if ctx.needs_input_grad[1]:
+            (top, bottom), (left, right) = ctx.pads
+            if (top, left) != (bottom, right):  # oneDNN is fast where both sides are padded alike
+                x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
+            grad_weight = torch.ops.aten.convolution_backward(
+                grad, x, weight, None, ctx.stride, (top, left), (1, 1), False, (0, 0), x.shape[1], (False, True, False)
+            )[1]
+        return grad_x, grad_weight, None, None
+
+
+def _spread_and_convolve(grad: Tensor, weight: Tensor, x: Tensor, stride: tuple[int, int], pads: Pads) -> Tensor:
+    """The gradient of x; see Depthwise."""
+    batch, channels, height, width = x.shape
+    rows, columns = weight.shape[2:]
+    turned = weight.flip(2, 3).reshape(channels, -1, rows, columns)
+    (top, bottom), (left, right) = ((rows - 1 - pad for pad in pads[0]), (columns - 1 - pad for pad in pads[1]))
+    if stride == (1, 1) and (top, left) == (bottom, right):
+        return F.conv2d(grad, turned, None, 1, (top, left), 1, channels)
+    channels_last = grad.is_contiguous(memory_format=torch.channels_last)
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    size = (batch, grad.shape[1], height + rows - 1, width + columns - 1)
+    spread = torch.empty(size, dtype=grad.dtype, device=grad.device, memory_format=layout).zero_()
+    places = spread[:, :, top :: stride[0], left :: stride[1]]
+    places[:, :, : grad.shape[2], : grad.shape[3]] = grad
+    return F.conv2d(spread, turned, None, 1, 0, 1, channels)
+
+
+class Pointwise(torch.autograd.Function):
+    """A 1x1 convolution in bf16 on a CPU, channels last, whose gradients are the two matrix products that they are.
+
+    From 128 channels on they take a half to nine tenths of the time of oneDNN's gradients of convolutions.
+
+    apply(x (B, C, H, W), weight (O, C, 1, 1))
+    """
+
+    @staticmethod
+    def forward(x: Tensor, weight: Tensor) -> Tensor:
+        return F.conv2d(x, weight)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        grad, kernel = grads[0].permute(0, 2, 3, 1), weight.flatten(1)  # (B, H, W, O), (O, C)
+        grad_x = grad_weight = None
+        if ctx.needs_input_grad[0]:
+            grad_x = (grad @ kernel).permute(0, 3, 1, 2)
+        if ctx.needs_input_grad[1]:
+            inputs = x.permute(0, 2, 3, 1).flatten(0, 2)
+            grad_weight = (grad.flatten(0, 2).t() @ inputs).view_as(weight)
+        return grad_x, grad_weight
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], pads: Pads, groups: int
+) -> Tensor:
+    """A convolution with unequal pads and without a padded copy of x."""
+    return F.conv2d(x, pad_in_front(weight, pads), bias, stride, (pads[0][1], pads[1][1]), 1, groups)
+
+
+def pad_in_front(weight: Tensor, pads: Pads) -> Tensor:
+    """The kernel that, with what is behind padded on both sides, convolves as `weight` does with `pads`.
+
+    Convolutions pad both sides alike. Where one more zero belongs behind than before, the kernel gets a row or a
+    column of zeros in front.
+    """
+    (top, bottom), (left, right) = pads
+    return F.pad(weight, (right - left, 0, bottom - top, 0)) if (top, left) != (bottom, right) else weight
