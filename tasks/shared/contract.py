@@ -175,4 +175,9 @@ class Normalize(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        return (images.to(self.mean.dtype) - self.mean) / self.std
+        if not images.is_contiguous(memory_format=torch.channels_last):
+            return (images.to(self.mean.dtype) - self.mean).div_(self.std)
+        # Channels last, a vector of three is repeated for every pixel, which takes three times as long as a row's.
+        rows = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * 3)
+        mean, std = (each.flatten().repeat(images.shape[-1]) for each in (self.mean, self.std))
+        return (rows.to(mean.dtype) - mean).div_(std).unflatten(2, (-1, len(self.mean[0]))).permute(0, 3, 1, 2)
