@@ -26,6 +26,7 @@ from tasks.shared.timing import Child, compare
 
 COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
 ONNX = "onnxruntime"
+PAUSE = 0.1  # seconds: ONNX Runtime's threads spin for a while after an answer, and would slow what comes next
 
 Side = Callable[[], np.ndarray]
 
@@ -65,7 +66,7 @@ def inference_suite(options: Options, batches: tuple[int, ...] = (1, 32), resolu
             ):
                 exact = device.type == "cpu" and not mine.bf16
                 same = same_logits(ours(), peer(), exact)
-                times = compare(ours, peer, options.rounds)
+                times = compare(ours, peer, options.rounds, PAUSE)
             case = f"batch {batch}, {name}"
             results.append(describe(case, batch, mine.bf16, times, {"same_logits": same}, roofline))
     title = (

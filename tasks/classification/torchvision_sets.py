@@ -29,7 +29,7 @@ SETS: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 
 
-class TorchvisionPictures:
+class TorchvisionPictures(Pictures):
     """One of torchvision's data sets; pictures are converted to RGB."""
 
     def __init__(self, dataset: Any, labels: np.ndarray, title: str):

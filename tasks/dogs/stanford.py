@@ -91,6 +91,9 @@ class BoxedPictures(FolderPictures):
             )
         return image[:, y0:y1, x0:x1]
 
+    def encoded(self, index: int) -> None:
+        return None
+
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray]:
     """Of an official list: files, as `n02085620-Chihuahua/n02085620_5927.jpg`, and labels from 0, (N,) int64."""

@@ -13,9 +13,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
-from tasks.shared.crops import TrainCrop, center_crop, random_crop
+from tasks.shared.crops import TrainCrop, center_crop, random_crop, random_crop_of
+from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError
-from tasks.shared.images import OnCorrupt, read_image
+from tasks.shared.images import OnCorrupt
 from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
 
 if TYPE_CHECKING:
@@ -37,8 +38,12 @@ class Pictures(Protocol):
     def read(self, index: int) -> Tensor:
         """(3, H, W) uint8. Raises UserError naming it if it cannot be read."""
 
+    def encoded(self, index: int) -> EncodedImage | None:
+        """As its file is; None where `read` gives anything else than the whole file decoded. Raises as `read` does."""
+        return None
 
-class FolderPictures:
+
+class FolderPictures(Pictures):
     """Pictures of class folders, upright. Names live in one array, which loader processes share."""
 
     def __init__(self, root: Path, names: np.ndarray, labels: np.ndarray):
@@ -48,13 +53,16 @@ class FolderPictures:
         return printable(self._path(index))
 
     def read(self, index: int) -> Tensor:
-        return read_image(self._path(index), exif=True)
+        return EncodedImage.read(self._path(index), exif=True).decode()
+
+    def encoded(self, index: int) -> EncodedImage | None:
+        return EncodedImage.read(self._path(index), exif=True)
 
     def _path(self, index: int) -> Path:
         return self.root / os.fsdecode(bytes(self.names[index]))
 
 
-class Picked:
+class Picked(Pictures):
     """Some of other pictures, at `rows` (N,), with labels (N,), -1 where not given."""
 
     def __init__(self, pictures: Pictures, rows: np.ndarray, labels: np.ndarray | None = None):
@@ -66,6 +74,9 @@ class Picked:
 
     def read(self, index: int) -> Tensor:
         return self.pictures.read(int(self.rows[index]))
+
+    def encoded(self, index: int) -> EncodedImage | None:
+        return self.pictures.encoded(int(self.rows[index]))
 
 
 def class_folders(root: Path) -> list[str]:
@@ -155,24 +166,34 @@ class PictureDataset(Dataset):
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
         epoch, index = key
-        name = self.pictures.name(index)
+        rng = np.random.default_rng((self.seed, epoch, index))
+        name, whole = self.pictures.name(index), None
         try:
-            image = self.pictures.read(index)
+            # A teacher and the centre's crop take all of a picture, a random crop not all of a file.
+            encoded = self.pictures.encoded(index) if self.train is not None and self.lesson is None else None
+            if encoded is None:
+                whole = self.pictures.read(index)
+                image, size = self._crop(whole, rng), (whole.shape[-2], whole.shape[-1])
+            else:
+                assert self.train is not None
+                image, size = random_crop_of(encoded, self.resolution, rng, self.train)
         except UserError as error:
             self.on_corrupt.handle(name, error)
             return None
-        target: dict[str, Any] = {"index": index, "file": name, "size": (image.shape[-2], image.shape[-1])}
+        target: dict[str, Any] = {"index": index, "file": name, "size": size}
         if self.labels:
             label = int(self.pictures.labels[index])
             target |= {"label": label, "class_id": self.class_ids[label]}
         if self.lesson is not None:
-            target |= self.lesson(index, image)
-        if self.train is None:
-            return center_crop(image, self.resolution, self.crop, self.crop_share), target
-        rng = np.random.default_rng((self.seed, epoch, index))
-        image = random_crop(image, self.resolution, rng, self.train)
-        if self.policy is not None:
+            assert whole is not None
+            target |= self.lesson(index, whole)
+        if self.policy is not None and self.train is not None:
             with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
                 torch.manual_seed(int(rng.integers(2**62)))
                 image = self.policy(image)
         return image, target
+
+    def _crop(self, whole: Tensor, rng: np.random.Generator) -> Tensor:
+        if self.train is None:
+            return center_crop(whole, self.resolution, self.crop, self.crop_share)
+        return random_crop(whole, self.resolution, rng, self.train)

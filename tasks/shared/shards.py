@@ -21,9 +21,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError, check_place
-from tasks.shared.images import decode_image
 from tasks.shared.picture_files import printable
+from tasks.shared.picture_set import Pictures
 from tasks.shared.progress import track
 
 log = logging.getLogger(__name__)
@@ -47,8 +48,8 @@ class Beside(NamedTuple):
     about: Any = None
 
 
-class ShardPictures:
-    """Pictures at known places of tar files, as `tasks.shared.picture_set.Pictures`.
+class ShardPictures(Pictures):
+    """Pictures at known places of tar files.
 
     shards: the files. shard, offset, size: (N,), which of them, and where in it, in bytes. keys: (N,) bytes.
     """
@@ -62,6 +63,9 @@ class ShardPictures:
         return printable(self.shards[self.shard[index]] / os.fsdecode(bytes(self.keys[index])))
 
     def read(self, index: int) -> Tensor:
+        return self.encoded(index).decode()
+
+    def encoded(self, index: int) -> EncodedImage:
         place, size = self.shards[self.shard[index]], int(self.size[index])
         try:
             data = np.fromfile(place, np.uint8, size, offset=int(self.offset[index]))
@@ -69,7 +73,7 @@ class ShardPictures:
             raise UserError(f"{self.name(index)}: cannot be read ({error.strerror})") from error
         if len(data) < size:
             raise UserError(f"{self.name(index)}: the shard ends before it does")
-        return decode_image(data, self.name(index), exif=True)
+        return EncodedImage(data, self.name(index), exif=True)
 
 
 def read_shard_index(

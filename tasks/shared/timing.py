@@ -75,16 +75,18 @@ def peak_memory() -> int | None:
     return round(int(peaks[0].split()[1]) / 1024) if peaks else None
 
 
-def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int) -> Comparison:
+def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int, pause: float = 0) -> Comparison:
     """Time both sides by turns: what slows the machine for a while slows both, and leaves their ratio alone.
 
-    Every second round starts with the peer. A side's time in a round is its median call.
+    Every second round starts with the peer. A side's time in a round is its median call. pause: seconds before a
+    side's turn, in which the threads of the other, in another process, stop looking out for more to do.
     """
     sides = (ours, peer)
     calls = [_warm_up(side) for side in sides]
     times: list[list[float]] = [[], []]
     for turn in range(rounds):
         for side in (0, 1) if turn % 2 == 0 else (1, 0):
+            time.sleep(pause)
             times[side].append(median(_seconds(sides[side]) for _ in range(calls[side])))
     return summarise(*times)
 

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from tasks.shared.errors import UserError
 from tasks.shared.faces.dataset import FaceData, Faces
+from tasks.shared.picture_set import Pictures
 from tests.tasks.shared.faces.conftest import OPTIONS
 
 
-class Noise:
+class Noise(Pictures):
     """Pictures of noise, of people in turn."""
 
     def __init__(self, count: int, people: int = 0):
