@@ -11,6 +11,7 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 
 from tasks.shared.checkpoint import replace_file
+from tasks.shared.timing import peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -88,5 +89,6 @@ class LineProgress(Callback):
         found = validated_as(trainer, module.task.curves) if self.validated else None  # type: ignore[union-attr, arg-type]
         shown = f"  {found[0]} {found[1]:.4f}" if found is not None else ""
         loss, seconds = float(self.total / max(self.steps, 1)), time.monotonic() - self.start
-        epoch = trainer.current_epoch + 1
-        log.info("epoch %d/%d  mean loss %.4f%s  (%.0f s)", epoch, trainer.max_epochs, loss, shown, seconds)
+        epoch, peak = trainer.current_epoch + 1, peak_memory()
+        memory = "" if peak is None else f", at most {peak:,} MB so far"
+        log.info("epoch %d/%d  mean loss %.4f%s  (%.0f s%s)", epoch, trainer.max_epochs, loss, shown, seconds, memory)

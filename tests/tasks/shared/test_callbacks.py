@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from tasks.shared.callbacks import Checkpoints, LineProgress, leading
+from tasks.shared.timing import peak_memory
 
 NOTHING: dict[str, float] = {}
 
@@ -73,3 +75,4 @@ def test_a_line_tells_it(figures: dict[str, float], told: str, caplog: pytest.Lo
     with caplog.at_level(logging.INFO):
         line.on_train_epoch_end(trainer, module)
     assert "epoch 1/3  mean loss 0.5000" in caplog.text and told in caplog.text
+    assert bool(re.search(r" s, at most [\d,]+ MB so far\)", caplog.text)) == (peak_memory() is not None)
