@@ -13,12 +13,14 @@ from backbone.layers import ConvNormAct
 from tests.backbone.random_weights import randomize
 from tests.backbone.test_fold import BODIES
 
-pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN nothing is fused")
+ONEDNN = torch.backends.mkldnn.is_available()
+BF16 = ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+pytestmark = pytest.mark.skipif(not ONEDNN, reason="without oneDNN nothing is fused")
 KINDS = [
     torch.float32,
     pytest.param(
         torch.bfloat16,
-        marks=pytest.mark.skipif(not torch.ops.mkldnn._is_mkldnn_bf16_supported(), reason="oneDNN has no bf16 here"),
+        marks=pytest.mark.skipif(not BF16, reason="oneDNN has no bf16 here"),
     ),
 ]
 
