@@ -7,8 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from backbone.fold import CONVOLUTIONS, chains
-from backbone.gradients import Pads, ReLU6, pad_in_front
+from backbone.gradients import ReLU6
 from backbone.layers import Conv2d
+from backbone.padding import Pads, pad_in_front
 
 # oneDNN's names, which torch.compile asks for too.
 ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {

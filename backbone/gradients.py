@@ -10,8 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Pads = tuple[tuple[int, int], tuple[int, int]]
-"""Zeros (before, after) the rows, and before and after the columns."""
+from backbone.padding import Pads, convolve
+
+
+def is_exported() -> bool:
+    """Whether this call is recorded for another program to run: then operators are the plain ones."""
+    return torch.compiler.is_exporting() or torch.jit.is_tracing()
 
 
 class ReLU6(nn.ReLU6):
@@ -22,7 +26,7 @@ class ReLU6(nn.ReLU6):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        if torch.is_grad_enabled() and input.requires_grad:
+        if torch.is_grad_enabled() and input.requires_grad and not is_exported():
             return _ReLU6.apply(input)
         return super().forward(input)
 
@@ -123,20 +127,3 @@ class Pointwise(torch.autograd.Function):
             inputs = x.permute(0, 2, 3, 1).flatten(0, 2)
             grad_weight = (grad.flatten(0, 2).t() @ inputs).view_as(weight)
         return grad_x, grad_weight
-
-
-def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, int], pads: Pads, groups: int
-) -> Tensor:
-    """A convolution with unequal pads and without a padded copy of x."""
-    return F.conv2d(x, pad_in_front(weight, pads), bias, stride, (pads[0][1], pads[1][1]), 1, groups)
-
-
-def pad_in_front(weight: Tensor, pads: Pads) -> Tensor:
-    """The kernel that, with what is behind padded on both sides, convolves as `weight` does with `pads`.
-
-    Convolutions pad both sides alike. Where one more zero belongs behind than before, the kernel gets a row or a
-    column of zeros in front.
-    """
-    (top, bottom), (left, right) = pads
-    return F.pad(weight, (right - left, 0, bottom - top, 0)) if (top, left) != (bottom, right) else weight

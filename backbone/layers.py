@@ -4,19 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.gradients import Depthwise, Pads, Pointwise, ReLU6, convolve
+from backbone.gradients import Depthwise, Pointwise, ReLU6, is_exported
+from backbone.padding import Pads, convolve, same_padding
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": ReLU6}
 WIDE = 128  # channels read by a pointwise convolution, from which on its gradients are faster as matrix products
-
-
-def same_padding(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's SAME padding of one axis: (before, after), so that the output has ceil(size / stride) steps.
-
-    The odd pixel goes behind: a 3x3 kernel of stride 2 pads (0, 1) on an even size and (1, 1) on an odd one.
-    """
-    total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-    return total // 2, total - total // 2
 
 
 class Conv2d(nn.Conv2d):
@@ -43,7 +35,7 @@ class Conv2d(nn.Conv2d):
                 return Pointwise.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
         if not self.pad_by_size:
             return super().forward(x)
-        if x.device.type == "cpu" and not torch.is_grad_enabled() and not _is_exported():
+        if x.device.type == "cpu" and not torch.is_grad_enabled() and not is_exported():
             return convolve(x, self.weight, self.bias, stride, pads, self.groups)
         (top, bottom), (left, right) = pads
         return super().forward(F.pad(x, (left, right, top, bottom)))
@@ -58,15 +50,10 @@ class Conv2d(nn.Conv2d):
 
 
 def _trains_in_bf16_on_cpu(x: Tensor) -> bool:
-    if x.device.type != "cpu" or not torch.is_grad_enabled():
+    if x.device.type != "cpu" or not torch.is_grad_enabled() or is_exported():
         return False
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
     return dtype == torch.bfloat16
-
-
-def _is_exported() -> bool:
-    """Whether this call is recorded for another program to run, where operators should be those of the paper."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
 class BatchNorm2d(nn.BatchNorm2d):

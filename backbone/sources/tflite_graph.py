@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from backbone.layers import same_padding
+from backbone.padding import same_padding
 
 CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 SAME_VALUES = ("QUANTIZE", "DEQUANTIZE")  # other numbers for the same values

@@ -1,6 +1,7 @@
 """MobileNet 1.0-224 and timm's with the same weights, as the suites `train` and `inference` compare them."""
 
 import copy
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -14,13 +15,15 @@ from tasks.shared.benchmark import Result
 from tasks.shared.classification.model import Classifier
 from tasks.shared.isometric import isometric_init
 from tasks.shared.roofline import most_operations
-from tasks.shared.runtime import pick_device, pick_precision
+from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 from tasks.shared.timing import Comparison
 
 PEER = "mobilenetv1_100"
 CLASSES = 1000
 SIDES = ("ours", "peer")
 EXACT = 1e-4  # relative: the same sums in fp32, in another order
+
+Side = Callable[[], object]
 
 
 class Setting(NamedTuple):
@@ -102,6 +105,14 @@ def describe(
     speed = 1000 * batch / times.ours_ms
     measured = {"our_images_per_s": round(speed), "share_of_roofline": round(roofline.share(speed, bf16), 2)}
     return Result(case, measured | facts, times, checks)
+
+
+def make_apart(threads: int, heap_kept: bool, make: Callable[..., Side], *arguments: object) -> Side:
+    """What `make` makes, in a new process."""
+    torch.set_num_threads(threads)
+    if heap_kept:
+        keep_heap()
+    return make(*arguments)
 
 
 def computes_in_bf16(device: torch.device) -> bool:

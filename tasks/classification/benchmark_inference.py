@@ -14,14 +14,16 @@ from tasks.classification.benchmark import (
     Setting,
     computes_in_bf16,
     describe,
+    is_exact,
     left_out,
+    make_apart,
     make_network,
 )
 from tasks.classification.benchmark_onnx import to_onnx
 from tasks.shared.benchmark import Options, Suite
 from tasks.shared.classification.model import Classifier
 from tasks.shared.inference import ready_to_answer
-from tasks.shared.runtime import keep_heap, pick_device
+from tasks.shared.runtime import pick_device
 from tasks.shared.timing import Child, compare
 
 COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
@@ -59,13 +61,12 @@ def inference_suite(options: Options, batches: tuple[int, ...] = (1, 32), resolu
     for batch in batches:
         for name, (mine, theirs, heap_kept) in _cases(device).items():
             sizes = batch, resolution
-            other = make_onnx if theirs == ONNX else make_inference
+            other = (make_onnx, *sizes) if theirs == ONNX else (make_inference, "peer", theirs, *sizes)
             with (
-                Child(_make_apart, threads, True, make_inference, "ours", mine, *sizes) as ours,
-                Child(_make_apart, threads, heap_kept, other, "peer", theirs, *sizes) as peer,
+                Child(make_apart, threads, True, make_inference, "ours", mine, *sizes) as ours,
+                Child(make_apart, threads, heap_kept, *other) as peer,
             ):
-                exact = device.type == "cpu" and not mine.bf16
-                same = same_logits(ours(), peer(), exact)
+                same = same_logits(ours(), peer(), is_exact(device, mine))
                 times = compare(ours, peer, options.rounds, PAUSE)
             case = f"batch {batch}, {name}"
             results.append(describe(case, batch, mine.bf16, times, {"same_logits": same}, roofline))
@@ -91,14 +92,6 @@ def _cases(device: torch.device) -> dict[str, Case]:
     return {name: case for name, case in cases.items() if name not in absent}
 
 
-def _make_apart(threads: int, heap_kept: bool, make: Callable[..., Side], *arguments: object) -> Side:
-    """What `make` makes, in a new process."""
-    torch.set_num_threads(threads)
-    if heap_kept:
-        keep_heap()
-    return make(*arguments)
-
-
 def make_inference(side: str, setting: Setting, batch: int, resolution: int) -> Side:
     """Inference of `"ours"` or `"peer"`; it returns logits (batch, CLASSES)."""
     network, images = make_network(side, setting, batch, resolution)
@@ -115,10 +108,10 @@ def make_inference(side: str, setting: Setting, batch: int, resolution: int) -> 
     return infer
 
 
-def make_onnx(_: str, setting: str, batch: int, resolution: int) -> Side:
+def make_onnx(batch: int, resolution: int) -> Side:
     """Our network in ONNX Runtime; normalising is in its graph."""
     network, images = make_network("ours", Setting(), batch, resolution)
-    assert isinstance(network, Classifier) and setting == ONNX
+    assert isinstance(network, Classifier)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     model = to_onnx(network.eval(), resolution).SerializeToString()

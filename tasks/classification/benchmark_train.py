@@ -16,6 +16,7 @@ from tasks.classification.benchmark import (
     describe,
     is_exact,
     left_out,
+    make_apart,
     make_network,
     says,
 )
@@ -50,8 +51,8 @@ def train_suite(options: Options, batch: int = 32, resolution: int = 224) -> Sui
     roofline, results = Roofline(device, resolution, passes=3), []
     for name, (mine, theirs) in _as_run(device).items():
         with (
-            Child(_make_step_apart, threads, True, "ours", mine, *sizes) as ours,
-            Child(_make_step_apart, threads, False, "peer", theirs, *sizes) as peer,
+            Child(make_apart, threads, True, make_step, "ours", mine, *sizes) as ours,
+            Child(make_apart, threads, False, make_step, "peer", theirs, *sizes) as peer,
         ):
             times = compare(ours, peer, options.rounds)
             memory = {"our_peak_MB": ours.peak_memory(), "peer_peak_MB": peer.peak_memory()}
@@ -115,14 +116,6 @@ def make_step(side: str, setting: Setting, batch: int, resolution: int) -> Step:
 def _make_steps(settings: tuple[Setting, Setting], batch: int, resolution: int) -> tuple[Step, Step]:
     ours, peer = (make_step(*pair, batch, resolution) for pair in zip(SIDES, settings, strict=True))
     return ours, peer
-
-
-def _make_step_apart(threads: int, heap_kept: bool, side: str, setting: Setting, batch: int, resolution: int) -> Step:
-    """`make_step` in a new process."""
-    torch.set_num_threads(threads)
-    if heap_kept:
-        keep_heap()
-    return make_step(side, setting, batch, resolution)
 
 
 def same_losses(ours: Step, peer: Step, steps: int, tolerance: float) -> bool:

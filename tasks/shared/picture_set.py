@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from tasks.shared.crops import TrainCrop, center_crop, random_crop, random_crop_of
 from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError
-from tasks.shared.images import OnCorrupt
+from tasks.shared.images import OnCorrupt, read_image
 from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class FolderPictures(Pictures):
         return printable(self._path(index))
 
     def read(self, index: int) -> Tensor:
-        return EncodedImage.read(self._path(index), exif=True).decode()
+        return read_image(self._path(index), exif=True)
 
     def encoded(self, index: int) -> EncodedImage | None:
         return EncodedImage.read(self._path(index), exif=True)
@@ -167,16 +167,9 @@ class PictureDataset(Dataset):
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
         epoch, index = key
         rng = np.random.default_rng((self.seed, epoch, index))
-        name, whole = self.pictures.name(index), None
+        name = self.pictures.name(index)
         try:
-            # A teacher and the centre's crop take all of a picture, a random crop not all of a file.
-            encoded = self.pictures.encoded(index) if self.train is not None and self.lesson is None else None
-            if encoded is None:
-                whole = self.pictures.read(index)
-                image, size = self._crop(whole, rng), (whole.shape[-2], whole.shape[-1])
-            else:
-                assert self.train is not None
-                image, size = random_crop_of(encoded, self.resolution, rng, self.train)
+            image, size, whole = self._cut(index, rng)
         except UserError as error:
             self.on_corrupt.handle(name, error)
             return None
@@ -184,8 +177,7 @@ class PictureDataset(Dataset):
         if self.labels:
             label = int(self.pictures.labels[index])
             target |= {"label": label, "class_id": self.class_ids[label]}
-        if self.lesson is not None:
-            assert whole is not None
+        if self.lesson is not None and whole is not None:
             target |= self.lesson(index, whole)
         if self.policy is not None and self.train is not None:
             with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
@@ -193,7 +185,15 @@ class PictureDataset(Dataset):
                 image = self.policy(image)
         return image, target
 
-    def _crop(self, whole: Tensor, rng: np.random.Generator) -> Tensor:
+    def _cut(self, index: int, rng: np.random.Generator) -> tuple[Tensor, tuple[int, int], Tensor | None]:
+        """The square, the picture's height and width, and the picture where all of it is decoded.
+
+        That is for the centre's crop, and for a teacher; a random crop needs less of a file.
+        """
+        if self.train is not None and self.lesson is None and (encoded := self.pictures.encoded(index)) is not None:
+            return *random_crop_of(encoded, self.resolution, rng, self.train), None
+        whole = self.pictures.read(index)
+        size = (whole.shape[-2], whole.shape[-1])
         if self.train is None:
-            return center_crop(whole, self.resolution, self.crop, self.crop_share)
-        return random_crop(whole, self.resolution, rng, self.train)
+            return center_crop(whole, self.resolution, self.crop, self.crop_share), size, whole
+        return random_crop(whole, self.resolution, rng, self.train), size, whole

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct, same_padding
+from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct
+from backbone.padding import same_padding
 
 
 def tensorflow_pads(size: int, kernel: int, stride: int) -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """Operators whose gradients are computed otherwise than torch does, against torch's own in fp32."""
 
+import io
 from collections.abc import Callable
 from itertools import product
 
@@ -115,6 +116,22 @@ def test_an_exported_network_has_kernels_of_three() -> None:
     for exported in (program, quiet):
         kernels = [n.args[1].meta["val"].shape[2:] for n in exported.graph.nodes if "conv2d" in str(n.target)]
         assert len(kernels) == 27 and set(kernels) == {(3, 3), (1, 1)}
+
+
+@pytest.mark.filterwarnings("ignore")  # the tracer's, of sizes that become constants
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_traced_network_can_be_saved_and_answers_alike(bf16: bool) -> None:
+    net, images = MobileNetV1(0.25).eval(), torch.randn(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16, cache_enabled=False):
+        traced = torch.jit.trace(net, images, strict=False, check_trace=False)
+    file = io.BytesIO()
+    torch.jit.save(traced, file)
+    file.seek(0)
+    with torch.no_grad():
+        answer = torch.jit.load(file)(images)["conv_13"].float()
+        torch.testing.assert_close(
+            answer, net(images)["conv_13"], rtol=0.05 if bf16 else 1e-4, atol=0.05 if bf16 else 1e-5
+        )
 
 
 def test_relu6_has_torchs_own_gradients_and_keeps_nothing_but_its_output() -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.shared import encoded, images
 from tasks.shared.crops import TrainCrop, random_crop_of
 from tasks.shared.drawn_photos import draw_photo, encode_photo
 from tasks.shared.encoded import EncodedImage
@@ -30,15 +31,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of those that are decoded to the last pixel from here on."""
+    """Grows by one for each picture that is decoded to the last pixel from here on."""
     seen: list[str] = []
-    decode = EncodedImage.decode
+    decode = images.decode_image
 
-    def note(self: EncodedImage) -> Tensor:
-        seen.append(self.name)
-        return decode(self)
+    def note(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
+        seen.append(name)
+        return decode(data, name, exif)
 
-    monkeypatch.setattr(EncodedImage, "decode", note)
+    for module in (images, encoded):
+        monkeypatch.setattr(module, "decode_image", note)
     return seen
 
 
@@ -67,4 +69,5 @@ def test_a_teacher_and_evaluation_see_every_pixel(root: Path, monkeypatch: pytes
     taught = make(root, train=WIDE, lesson=lesson)[0, 0]
     assert taught is not None and taught[1]["teacher"] == 0
     assert make(root)[0, 0] is not None
-    assert len(seen) == 2 and torch.equal(shown[0], read_image(root / "cat/photo.jpg"))
+    assert len(seen) == 2
+    assert torch.equal(shown[0], read_image(root / "cat/photo.jpg"))

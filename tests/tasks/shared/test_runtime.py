@@ -16,7 +16,6 @@ def test_a_kept_heap_ends_the_page_faults() -> None:
     """A large tensor made and freed again and again: mapped anew each time, or not."""
     code = """
 import resource, sys, torch
-from tasks.shared.errors import UserError
 from tasks.shared.runtime import keep_heap
 if sys.argv[1] == "keep":
     assert keep_heap()
