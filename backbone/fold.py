@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from backbone.layers import BatchNorm2d, Conv2d
+from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct
 
 # Exactly these: others, such as timm's, may normalise their weights or activate besides.
 CONVOLUTIONS = (nn.Conv2d, Conv2d)
@@ -41,7 +41,8 @@ def chains(network: nn.Module) -> list[tuple[str, nn.Sequential]]:
     A class of its own may call them in another order, or hand out what is between them.
     """
     sequences = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Sequential)]
-    return [(name, chain) for name, chain in sequences if type(chain).forward is nn.Sequential.forward]
+    in_order = (nn.Sequential.forward, ConvNormAct.forward)
+    return [(name, chain) for name, chain in sequences if type(chain).forward in in_order]
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

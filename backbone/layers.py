@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.gradients import Depthwise, Pointwise, ReLU6, is_exported
+from backbone.gradients import Depthwise, Pointwise, ReLU6, has_one_pass, is_exported
+from backbone.norm_act import applies, norm_act
 from backbone.padding import Pads, convolve, same_padding
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "relu6": ReLU6}
@@ -27,12 +28,14 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         stride, pads = (self.stride[0], self.stride[1]), self.pads(x)
-        if self.bias is None and _trains_in_bf16_on_cpu(x):
-            if self.groups == self.in_channels > 1:
-                return Depthwise.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16), stride, pads)
+        if self.bias is None and _trains_on_cpu(x):
+            dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+            bf16 = dtype == torch.bfloat16
+            if self.groups == self.in_channels > 1 and (bf16 or has_one_pass(x, self.weight)):
+                return Depthwise.apply(x.to(dtype), self.weight.to(dtype), stride, pads)
             pointwise = self.kernel_size == stride == (1, 1) and self.groups == 1
-            if pointwise and self.in_channels >= WIDE and x.is_contiguous(memory_format=torch.channels_last):
-                return Pointwise.apply(x.to(torch.bfloat16), self.weight.to(torch.bfloat16))
+            if bf16 and pointwise and self.in_channels >= WIDE and x.is_contiguous(memory_format=torch.channels_last):
+                return Pointwise.apply(x.to(dtype), self.weight.to(dtype))
         if not self.pad_by_size:
             return super().forward(x)
         if x.device.type == "cpu" and not torch.is_grad_enabled() and not is_exported():
@@ -49,11 +52,8 @@ class Conv2d(nn.Conv2d):
         return (before, before), (before, before)
 
 
-def _trains_in_bf16_on_cpu(x: Tensor) -> bool:
-    if x.device.type != "cpu" or not torch.is_grad_enabled() or is_exported():
-        return False
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
-    return dtype == torch.bfloat16
+def _trains_on_cpu(x: Tensor) -> bool:
+    return x.device.type == "cpu" and torch.is_grad_enabled() and not is_exported()
 
 
 class BatchNorm2d(nn.BatchNorm2d):
@@ -102,3 +102,9 @@ class ConvNormAct(nn.Sequential):
         self.act = ACTIVATIONS[activation](inplace=True)
         # TF-slim's mobilenet_v1: truncated at two standard deviations.
         nn.init.trunc_normal_(self.conv.weight, std=0.09, a=-0.18, b=0.18)
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = self.conv(input)
+        if type(self.norm) is BatchNorm2d and applies(self.norm, self.act, x):
+            return norm_act(self.norm, self.act, x)
+        return self.act(self.norm(x))

@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
+from backbone.kernels import kernels
 from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, target_of
 from tasks.shared.callbacks import Checkpoints, LineProgress
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
@@ -80,6 +81,10 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         for name, report in data.reports.items():
             report.save(output / name) if isinstance(report, Image.Image) else (output / name).write_text(report)
         log.info("run: %s", output)
+        if trainer.strategy.root_device.type == "cpu" and not kernels():
+            log.info(
+                "backbone/kernels were not compiled when this was installed; steps take longer (docs/performance.md)"
+            )
     keep_heap()
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
