@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 KINDS = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 
@@ -47,13 +48,17 @@ def kernels() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
 
 
 def fit(*maps: Tensor) -> bool:
-    """Whether there are kernels for such maps (B, C, H, W)."""
+    """Whether there are kernels for such maps (B, C, H, W), and nobody who watches operators would miss them."""
+    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # as fake tensors and counters do
+        return False
     for x in maps:
+        if type(x) not in (Tensor, Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(x):
+            return False
         if x.device.type != "cpu" or x.dtype not in KINDS or x.dtype != maps[0].dtype or x.numel() == 0:
             return False
         if not x.is_contiguous(memory_format=torch.channels_last):
             return False
-    return not torch.compiler.is_compiling() and bool(kernels())
+    return bool(kernels())
 
 
 def call(name: str, dtype: torch.dtype, *arguments: Tensor | tuple[int, ...] | float) -> None:

@@ -13,6 +13,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from backbone import MobileNetV1, gradients, kernels, norm_act
 from backbone.gradients import ReLU6
@@ -250,6 +252,39 @@ def test_a_network_learns_the_same_with_and_without_them(dtype: torch.dtype, mon
     calls.clear()
     assert ours == pytest.approx(losses(), rel=1e-3 if dtype == torch.float32 else 0.05)
     assert not calls
+
+
+def test_who_watches_operators_sees_torchs() -> None:
+    unit = ConvNormAct(16, 16, 3, 2, groups=16).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    x = last(torch.randn(2, 16, 8, 8))
+    plain = nn.Sequential(
+        nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(16, 16, 3, 2, groups=16), nn.BatchNorm2d(16), nn.ReLU6()
+    )
+    counted = []
+    for net in (unit, plain):
+        with FlopCounterMode(display=False) as counter:
+            net(x.requires_grad_()).sum().backward()
+        counted.append(counter.get_total_flops())
+    assert counted[0] == counted[1] > 0
+    with FakeTensorMode():
+        fake = ConvNormAct(16, 16, 3, 2, groups=16).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        assert fake(last(torch.randn(2, 16, 8, 8))).shape == (2, 16, 4, 4)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_gradients_of_each_picture_by_vmap(layout: torch.memory_format) -> None:
+    unit = ConvNormAct(16, 16, 3, 2, groups=16).eval().to(memory_format=layout)  # type: ignore[call-overload]
+    images = torch.randn(3, 16, 8, 8).contiguous(memory_format=layout)
+    weights: dict[str, Tensor] = dict(unit.named_parameters())
+
+    def loss(weights: dict[str, Tensor], image: Tensor) -> Tensor:
+        return torch.func.functional_call(unit, weights, (image[None],)).square().sum()
+
+    found = torch.func.vmap(torch.func.grad(loss), (None, 0))(weights, images)
+    for at, image in enumerate(images):
+        alone = torch.autograd.grad(loss(weights, image), list(weights.values()))
+        for of_all, one in zip(found.values(), alone, strict=True):
+            torch.testing.assert_close(of_all[at], one, rtol=1e-4, atol=1e-4)
 
 
 def test_a_library_that_cannot_be_loaded_is_told_of_and_done_without(tmp_path: Path, monkeypatch: Any) -> None:
