@@ -59,11 +59,11 @@ def test_train_suite(precision: str, apart: bool, monkeypatch: pytest.MonkeyPatc
     """Each side in a process of its own takes long to start."""
     if not apart:
         monkeypatch.setattr(benchmark_train, "Child", Here)
-    _, results, note = train_suite(ONE, batch=4, **SMALL)
+    _, results, note = train_suite(ONE, batch=8, resolution=96)  # of fewer pixels bf16 leaves other losses after a step
     as_run = ["defaults", "informed", "defaults, fp32 only"]
     assert [result.case for result in results] == [*as_run, *(f"both {setting}" for setting in SAME)]
     for result in results:
-        check_facts(result, 4)
+        check_facts(result, 8)
         assert result.checks == {"same_loss": True}, result.case
     assert all(result.facts["our_peak_MB"] > 100 for result in results[:3])
     assert note == ""
