@@ -2,7 +2,7 @@
 
 A step on a CPU waits for memory. Torch takes seven passes over a map for the two layers, forward and backward, which
 read or write it fourteen times; here it is four passes and eight times. On two cores with AVX-512, on 32 pictures of
-224 pixels, that takes a third to a half of torch's time.
+224 pixels, that takes about half of torch's time.
 """
 
 import math

@@ -28,7 +28,6 @@ from tasks.shared.runtime import keep_heap, pick_device
 from tasks.shared.timing import Child, compare
 
 LOOSE = 0.03  # relative, of losses: what bf16 and a GPU's TF32 leave of them
-AFTER_A_STEP = 1e-3  # relative, of losses in fp32 after one step, whose gradients are the same sums in another order
 SAME = {
     "fp32": Setting(),
     "fp32 channels last": Setting(channels_last=True),
@@ -68,7 +67,7 @@ def train_suite(options: Options, batch: int = 32, resolution: int = 224) -> Sui
         if setting.bf16 and not computes_in_bf16(device):
             continue
         steps = _make_steps((setting, setting), *sizes)
-        same = same_losses(*steps, steps=2, tolerance=AFTER_A_STEP if is_exact(device, setting) else LOOSE)
+        same = same_losses(*steps, steps=2, tolerance=EXACT if is_exact(device, setting) else LOOSE)
         times = compare(*steps, options.rounds)
         results.append(describe(f"both {name}", batch, setting.bf16, times, {"same_loss": same}, roofline))
     title = (
