@@ -55,9 +55,10 @@ def random_crop_of(
 ) -> tuple[Tensor, tuple[int, int]]:
     """`random_crop` of a picture that is still encoded, and the picture's height and width in pixels.
 
-    A large JPEG is decoded at n/8 of its size as far as that leaves the crop SPARE times the pixels that are wanted;
-    its box is moved to the nearest blocks of 8 pixels, which are whole pixels at every such size. This is for training:
-    the crop differs by some tenths of a level. Evaluation decodes every pixel, as it was done for published figures.
+    A JPEG is decoded as far down as the crop reaches. A large one is decoded at n/8 of its size as far as that leaves
+    the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks of 8 pixels, which are whole
+    pixels at every such size. This is for training: the crop differs by some tenths of a level. Evaluation decodes
+    every pixel, as it was done for published figures.
     """
     stored = picture.stored_size()
     if stored is None:
@@ -66,7 +67,7 @@ def random_crop_of(
     height, width = stored if picture.orientation() < 5 else stored[::-1]
     box = random_box(width, height, rng, crop)
     n = eighths(box, resolution)
-    scaled = picture.decode_scaled(n)
+    scaled = picture.decode_scaled(n, rows=box[1] + box[3])
     if scaled is not None and n < BLOCK:
         left, top, w, h = (n * side for side in in_blocks(box))
         box = left, top, min(w, scaled.shape[-1] - left), min(h, scaled.shape[-2] - top)

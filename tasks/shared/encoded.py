@@ -1,4 +1,4 @@
-"""Pictures that are still encoded: of a large JPEG no more is decoded than a crop needs."""
+"""Pictures that are still encoded: of a JPEG no more is decoded than a crop needs."""
 
 import io
 from pathlib import Path
@@ -10,6 +10,7 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from tasks.shared.images import JPEG, decode_image, read_bytes
+from tasks.shared.jpeg_rows import upper_part
 from tasks.shared.picture_files import printable
 
 BLOCK = 8  # pixels a side: what JPEG encodes together, and can decode as n x n pixels
@@ -47,11 +48,14 @@ class EncodedImage:
             return None
         return None if colours in ("CMYK", "YCCK") else (height, width)
 
-    def decode_scaled(self, n: int) -> Tensor | None:
+    def decode_scaled(self, n: int, rows: int | None = None) -> Tensor | None:
         """A JPEG with n x n pixels for each block of 8 x 8, upright: (3, ceil(H n / 8), ceil(W n / 8)) uint8.
 
         With n = 8 it is what `decode` gives, to the last bit and sooner. None where it cannot be done: in CMYK,
         damaged, or turned where its blocks then start elsewhere; `decode` takes those, or says what is wrong.
+
+        rows: how many of the H are needed, from the top. What is below them may then be missing, and H less; what is
+        damaged in the middle is then decoded as far as it goes, as `decode` does.
         """
         size = self.stored_size()
         if size is None:
@@ -59,9 +63,11 @@ class EncodedImage:
         orientation = self.orientation()
         if orientation != 1 and n < BLOCK and (size[0] % BLOCK or size[1] % BLOCK):
             return None
-        height, width = (-(-side * n // BLOCK) for side in size)
+        upper = upper_part(self.data, rows) if rows is not None and orientation == 1 else None
+        data = self.data if upper is None else upper
+        height, width = (-(-side * n // BLOCK) for side in simplejpeg.decode_jpeg_header(data)[:2])
         try:
-            pixels = simplejpeg.decode_jpeg(self.data, "RGB", min_height=height, min_width=width)
+            pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=upper is None)
         except ValueError:
             return None
         assert pixels.shape == (height, width, 3)

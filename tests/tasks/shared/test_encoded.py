@@ -16,6 +16,7 @@ from tasks.shared.drawn_photos import draw_photo
 from tasks.shared.encoded import SCALES, EncodedImage, upright
 from tasks.shared.errors import UserError
 from tasks.shared.images import read_image
+from tasks.shared.jpeg_rows import upper_part
 
 SMOOTH = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 
@@ -112,6 +113,59 @@ def test_of_damaged_files_decode_says_what_is_wrong() -> None:
             random_crop_of(picture, 32, np.random.default_rng(0), TrainCrop())
 
 
+@pytest.mark.parametrize("n", [*SCALES, 8])
+@pytest.mark.parametrize(
+    ("mode", "subsampling"), [("RGB", "4:2:0"), ("RGB", "4:4:4"), ("RGB", "4:2:2"), ("L", "4:4:4")]
+)
+def test_the_rows_that_are_needed_are_those_of_the_whole_picture(mode: str, subsampling: str, n: int) -> None:
+    options: dict[str, Any] = {} if mode == "L" else {"subsampling": subsampling}
+    picture = encoded(draw_photo(157, 250, 1.1, np.random.default_rng(0)).convert(mode), **options)
+    whole = picture.decode_scaled(n)
+    assert whole is not None
+    for rows in (1, 16, 100, 128, 199, 210, 250):
+        part = picture.decode_scaled(n, rows)
+        assert part is not None and part.shape[-1] == whole.shape[-1]
+        kept, needed = part.shape[-2], -(-rows * n // 8)
+        assert needed <= kept <= min(whole.shape[-2], -(-(rows + 31) * n // 8)), "little more than is needed"
+        assert torch.equal(part[:, :needed], whole[:, :needed])
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turned_pictures_keep_the_rows_that_are_needed(orientation: int) -> None:
+    picture = encoded(photo(160, 96), orientation)
+    part, whole = picture.decode_scaled(8, rows=20), picture.decode()
+    assert part is not None and torch.equal(part[:, :20], whole[:, :20])
+    assert (part.shape == whole.shape) == (orientation != 1)
+
+
+def test_nothing_below_the_rows_that_are_needed_is_looked_at() -> None:
+    """And where that is not known to be allowed, all of it is."""
+    picture = encoded(photo(160, 320), restart_marker_rows=2)
+    needed = picture.decode()[:, :100]
+    picture.data[-600:-300] = 17  # damage, far below
+    part = picture.decode_scaled(8, rows=100)
+    assert part is not None and torch.equal(part[:, :100], needed)
+    assert picture.decode_scaled(8) is None
+
+    progressive = encoded(photo(160, 320), progressive=True)
+    part = progressive.decode_scaled(8, rows=100)
+    assert part is not None and torch.equal(part, progressive.decode())
+
+    cut_off = EncodedImage(encoded(photo(160, 320)).data[:-40], "cut.jpg")
+    assert cut_off.decode_scaled(8, rows=100) is None
+    with pytest.raises(UserError, match=r"cut\.jpg"):
+        cut_off.decode()
+
+
+def test_headers_that_end_early_are_left_alone() -> None:
+    data = encoded(photo(160, 320)).data
+    assert upper_part(data, 100) is not None
+    header = data.tobytes().index(b"\xff\xda")
+    for length in range(header + 4):
+        ended = np.concatenate([data[:length], np.frombuffer(b"\xff\xd9", np.uint8)])
+        assert upper_part(ended, 100) is None
+
+
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jpg: cannot be read \(no such file\)"):
         EncodedImage.read(tmp_path / "none.jpg")
@@ -160,9 +214,9 @@ def test_no_crop_is_decoded_with_fewer_pixels_than_it_keeps_to_spare(monkeypatch
     asked: list[int] = []
     smaller = EncodedImage.decode_scaled
 
-    def decode(self: EncodedImage, n: int) -> torch.Tensor | None:
+    def decode(self: EncodedImage, n: int, rows: int) -> torch.Tensor | None:
         asked.append(n)
-        return smaller(self, n)
+        return smaller(self, n, rows)
 
     monkeypatch.setattr(EncodedImage, "decode_scaled", decode)
     box = (0, 0, 0, 0)

@@ -1,0 +1,48 @@
+"""JPEG files that say that they end further up: decoders then leave out what is below."""
+
+import numpy as np
+
+END = b"\xff\xd9"
+BASELINE = (0xC0, 0xC1)  # frames of one sequence; progressive ones go through the whole picture several times
+OTHER_FRAMES = {*range(0xC2, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those three are tables and the like
+SCAN = 0xDA
+
+
+def upper_part(data: np.ndarray, rows: int) -> np.ndarray | None:
+    """The file of a JPEG, (N,) uint8, as one whose picture has only about its first `rows` rows.
+
+    A decoder goes through a baseline JPEG from top to bottom, as far as the height in its header: of what follows it
+    tells that it is extraneous, and may. The first `rows` rows are to the last bit what they are in the whole picture:
+    at least one row of blocks more is kept, from which decoders smooth colours.
+
+    None where nothing is won, or where it cannot be done: a progressive JPEG, colours stored one after the other, a
+    file that is cut off.
+    """
+    frame = _frame(data)
+    if frame is None or data[-2:].tobytes() != END:
+        return None
+    colours = int(data[frame + 9])
+    sampling = data[frame + 11 : frame + 11 + 3 * colours : 3]  # across in the upper four bits, down in the lower
+    block = 8 * int((sampling & 15).max())
+    height = int(data[frame + 5]) << 8 | int(data[frame + 6])
+    kept = -(-rows // block) * block + block
+    if kept >= height:
+        return None
+    data = data.copy()
+    data[frame + 5], data[frame + 6] = kept >> 8, kept & 255
+    return data
+
+
+def _frame(data: np.ndarray) -> int | None:
+    """Where the header of a baseline frame whose colours are stored together begins."""
+    frame, place = None, 2
+    while place + 10 <= len(data) and data[place] == 0xFF:
+        marker, length = int(data[place + 1]), int(data[place + 2]) << 8 | int(data[place + 3])
+        if marker == SCAN:
+            return frame if frame is not None and data[place + 4] == data[frame + 9] else None
+        if marker in OTHER_FRAMES:
+            return None
+        if marker in BASELINE:
+            frame = place
+        place += 2 + length
+    return None
