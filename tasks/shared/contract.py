@@ -31,6 +31,18 @@ class Batch(NamedTuple):
     targets: Targets
     skipped: int = 0
 
+    def to(self, device: torch.device) -> "Batch":
+        """On a device, with the tensors among its targets.
+
+        Lightning asks for it. Without it, it would look for tensors in every word of every target, at each step.
+        """
+
+        def moved(value: Any) -> Any:
+            return value.to(device, non_blocking=device.type == "cuda") if isinstance(value, Tensor) else value
+
+        targets = [{key: moved(value) for key, value in target.items()} for target in self.targets]
+        return self._replace(images=moved(self.images), targets=targets)
+
 
 class Data(Protocol):
     """A data set with a training and a validation split."""

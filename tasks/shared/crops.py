@@ -15,6 +15,7 @@ TRIES = 10
 # A crop of a large JPEG is decoded with at least so many times the pixels a side that it is resized to. Mean levels of
 # 255 from decoding all of it, 2048 pixels a side: 0.4 at 1.5, 0.25 at 2, 0.6 at 1. At 1 brightness shifts too, by 0.1.
 SPARE = 1.5
+LARGE = 1 << 15  # bytes of a JPEG; smaller ones are decoded about as soon as one has seen where they can be ended
 CROPS = ("short_side", "inception")
 Box = tuple[int, int, int, int]  # left, top, width and height
 
@@ -55,10 +56,10 @@ def random_crop_of(
 ) -> tuple[Tensor, tuple[int, int]]:
     """`random_crop` of a picture that is still encoded, and the picture's height and width in pixels.
 
-    A JPEG is decoded as far down as the crop reaches. A large one is decoded at n/8 of its size as far as that leaves
-    the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks of 8 pixels, which are whole
-    pixels at every such size. This is for training: the crop differs by some tenths of a level. Evaluation decodes
-    every pixel, as it was done for published figures.
+    A JPEG of LARGE bytes is decoded no further down than the crop reaches. One of many pixels is decoded at n/8 of its
+    size as far as that leaves the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks
+    of 8 pixels, which are whole pixels at every such size. This is for training: the crop differs by some tenths of a
+    level. Evaluation decodes every pixel, as it was done for published figures.
     """
     stored = picture.stored_size()
     if stored is None:
@@ -67,7 +68,7 @@ def random_crop_of(
     height, width = stored if picture.orientation() < 5 else stored[::-1]
     box = random_box(width, height, rng, crop)
     n = eighths(box, resolution)
-    scaled = picture.decode_scaled(n, rows=box[1] + box[3])
+    scaled = picture.decode_scaled(n, rows=box[1] + box[3] if len(picture.data) >= LARGE else None)
     if scaled is not None and n < BLOCK:
         left, top, w, h = (n * side for side in in_blocks(box))
         box = left, top, min(w, scaled.shape[-1] - left), min(h, scaled.shape[-2] - top)
@@ -100,13 +101,12 @@ def _mirror(image: Tensor, rng: np.random.Generator, crop: TrainCrop) -> Tensor:
 
 def random_box(width: int, height: int, rng: np.random.Generator, crop: TrainCrop) -> Box:
     """In pixels; if no try fits into the picture, the largest one in its middle of allowed aspect."""
-    area = rng.uniform(*crop.area, TRIES) * width * height
-    aspect = np.exp(rng.uniform(math.log(crop.aspect[0]), math.log(crop.aspect[1]), TRIES))
-    widths, heights = np.sqrt(area * aspect).round().astype(int), np.sqrt(area / aspect).round().astype(int)
-    fits = (widths > 0) & (heights > 0) & (widths <= width) & (heights <= height)
-    if fits.any():
-        w, h = int(widths[fits.argmax()]), int(heights[fits.argmax()])
-        return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
+    areas = rng.uniform(*crop.area, TRIES) * width * height
+    aspects = np.exp(rng.uniform(math.log(crop.aspect[0]), math.log(crop.aspect[1]), TRIES))
+    for area, aspect in zip(areas.tolist(), aspects.tolist(), strict=True):
+        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h
     w = min(width, max(round(height * crop.aspect[1]), 1))
     h = min(height, max(round(width / crop.aspect[0]), 1))
     return (width - w) // 2, (height - h) // 2, w, h

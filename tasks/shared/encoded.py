@@ -64,8 +64,8 @@ class EncodedImage:
         if orientation != 1 and n < BLOCK and (size[0] % BLOCK or size[1] % BLOCK):
             return None
         upper = upper_part(self.data, rows) if rows is not None and orientation == 1 else None
-        data = self.data if upper is None else upper
-        height, width = (-(-side * n // BLOCK) for side in simplejpeg.decode_jpeg_header(data)[:2])
+        data, size = (self.data, size) if upper is None else (upper.data, (upper.rows, size[1]))
+        height, width = (-(-side * n // BLOCK) for side in size)
         try:
             pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=upper is None)
         except ValueError:

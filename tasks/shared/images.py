@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,9 @@ def read_image(path: Path, exif: bool = False) -> Tensor:
 def read_bytes(path: Path) -> np.ndarray:
     """A file's bytes, (N,) uint8. Raises UserError naming it."""
     try:
-        return np.fromfile(path, np.uint8)  # torchvision's own reader takes no names that are no UTF-8
+        with path.open("rb") as file:  # torchvision's own reader takes no names that are no UTF-8
+            data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+            return data[: file.readinto(data.data)]
     except OSError as error:
         reason = error.strerror if path.is_file() else "no such file"
         raise UserError(f"{printable(path)}: cannot be read ({reason})") from error

@@ -1,5 +1,7 @@
 """JPEG files that say that they end further up: decoders then leave out what is below."""
 
+from typing import NamedTuple
+
 import numpy as np
 
 END = b"\xff\xd9"
@@ -8,7 +10,14 @@ OTHER_FRAMES = {*range(0xC2, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those three are tabl
 SCAN = 0xDA
 
 
-def upper_part(data: np.ndarray, rows: int) -> np.ndarray | None:
+class UpperPart(NamedTuple):
+    """A file, (N,) uint8, and how many rows its picture has."""
+
+    data: np.ndarray
+    rows: int
+
+
+def upper_part(data: np.ndarray, rows: int) -> UpperPart | None:
     """The file of a JPEG, (N,) uint8, as one whose picture has only about its first `rows` rows.
 
     A decoder goes through a baseline JPEG from top to bottom, as far as the height in its header: of what follows it
@@ -30,7 +39,7 @@ def upper_part(data: np.ndarray, rows: int) -> np.ndarray | None:
         return None
     data = data.copy()
     data[frame + 5], data[frame + 6] = kept >> 8, kept & 255
-    return data
+    return UpperPart(data, kept)
 
 
 def _frame(data: np.ndarray) -> int | None:

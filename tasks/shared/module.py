@@ -76,7 +76,11 @@ class TrainingModule(pl.LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Whatever draws from the global generator (dropout) depends on epoch and batch alone, so resuming repeats it.
         place = (self.config["seed"], self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int(np.random.default_rng(place).integers(2**62)))
+        seed = int(np.random.default_rng(place).integers(2**62))
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # without noting for GPUs who asked, which takes .6 ms
+        else:
+            torch.manual_seed(seed)
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
         self.skipped += batch.skipped

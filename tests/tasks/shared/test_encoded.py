@@ -201,8 +201,11 @@ def test_along_blocks_crops_are_the_same_to_some_tenths_of_a_level(monkeypatch: 
         assert abs((part.float() - expected.float()).mean().item()) < 0.2
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-def test_crops_of_small_pictures_are_the_same_to_the_last_bit(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "large"), [("JPEG", crops.LARGE), ("JPEG", 0), ("PNG", 0), ("WEBP", 0)])
+def test_crops_of_small_pictures_are_the_same_to_the_last_bit(
+    kind: str, large: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crops, "LARGE", large)
     picture = encoded(photo(280, 200), kind=kind)
     for seed in range(5):
         part, expected = crops_of(picture, 100, TrainCrop(), seed)

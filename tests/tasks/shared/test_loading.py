@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 from torch.utils.data import Dataset
 
 from tasks.shared import loading
@@ -128,6 +129,16 @@ def test_skipped_pictures_are_counted():
     assert collate([None, picture, None]).skipped == 2 and len(collate([None, picture]).images) == 1
     nothing = collate([None, None])
     assert nothing.targets == [] and len(nothing.images) == 0 and nothing.skipped == 2
+
+
+def test_lightning_moves_a_batch_with_the_tensors_of_its_targets() -> None:
+    picture, device = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.device("meta")
+    batch = collate([(picture, {"file": "a", "size": (2, 2), "boxes": torch.zeros(1, 4)}), None])
+    moved = move_data_to_device(batch, device)
+    (target,) = moved.targets
+    assert moved.images.device == target["boxes"].device == device
+    assert (target["file"], target["size"], moved.skipped) == ("a", (2, 2), 1)
+    assert batch.images.device.type == batch.targets[0]["boxes"].device.type == "cpu"
 
 
 @pytest.mark.parametrize("workers", [-1, 1.5, "two"])
