@@ -10,11 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.kernels import call, fit
-from backbone.padding import Pads, convolve
-
-LANES = 16  # channels that kernels/depthwise.cpp computes at once
-
 
 def is_exported() -> bool:
     """Whether this call is recorded for another program to run: then operators are the plain ones."""
@@ -49,77 +44,6 @@ class _ReLU6(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
         (output,) = ctx.saved_tensors  # 0 or 6 where the input is outside, and there nothing passes
         return torch.ops.aten.hardtanh_backward(grads[0], output, 0.0, 6.0)
-
-
-class Depthwise(torch.autograd.Function):
-    """A depthwise convolution on a CPU whose gradients are computed in one pass over memory (kernels/depthwise.cpp).
-
-    That takes two fifths of the time of the way below at stride 2 in bf16, half to all of it at stride 1, and is faster
-    at stride 2 in fp32. Where the kernel is missing or does not fit, the gradient of the input, which sums what it gave
-    to the outputs, is the convolution of their gradient, spread by the stride, with the kernel turned around. In bf16
-    at stride 1 that takes two thirds of the time of oneDNN's gradient; at stride 2 oneDNN has none, and torch's takes
-    20 times as long.
-
-    apply(x (B, C, H, W), weight (C * m, 1, k, k), stride of rows and columns, pads)
-    """
-
-    @staticmethod
-    def forward(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> Tensor:
-        return convolve(x, weight, None, stride, pads, x.shape[1])
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, tuple[int, int], Pads], output: Tensor) -> None:
-        x, weight, ctx.stride, ctx.pads = inputs
-        ctx.save_for_backward(x, weight)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        (grad,), (x, weight) = grads, ctx.saved_tensors
-        if has_one_pass(x, weight) and fit(grad) and not torch.is_grad_enabled():
-            return *_in_one_pass(grad, x, weight, ctx.stride, ctx.pads), None, None
-        grad_x = grad_weight = None
-        if ctx.needs_input_grad[0]:
-            grad_x = _spread_and_convolve(grad, weight, x, ctx.stride, ctx.pads)
-        if ctx.needs_input_grad[1]:
-            (top, bottom), (left, right) = ctx.pads
-            if (top, left) != (bottom, right):  # oneDNN is fast where both sides are padded alike
-                x, top, left = F.pad(x, (left, right, top, bottom)), 0, 0
-            grad_weight = torch.ops.aten.convolution_backward(
-                grad, x, weight, None, ctx.stride, (top, left), (1, 1), False, (0, 0), x.shape[1], (False, True, False)
-            )[1]
-        return grad_x, grad_weight, None, None
-
-
-def has_one_pass(x: Tensor, weight: Tensor) -> bool:
-    """Whether both gradients of a depthwise convolution can be computed by the kernel in C++."""
-    return weight.shape == (x.shape[1], 1, 3, 3) and x.shape[1] % LANES == 0 and fit(x)
-
-
-def _in_one_pass(grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> tuple[Tensor, Tensor]:
-    """The gradients of x and of weight."""
-    batch, channels, *size = x.shape
-    shapes = (batch, *size, channels, *grad.shape[2:], *stride, pads[0][0], pads[1][0])
-    kernels = weight.float().flatten(1).t().contiguous()  # (9, C)
-    grad_x, grad_kernels = torch.empty_like(x), torch.empty_like(kernels)
-    call("depthwise_backward", x.dtype, x, grad, kernels, grad_x, grad_kernels, shapes)
-    return grad_x, grad_kernels.t().reshape(weight.shape).to(weight.dtype)
-
-
-def _spread_and_convolve(grad: Tensor, weight: Tensor, x: Tensor, stride: tuple[int, int], pads: Pads) -> Tensor:
-    """The gradient of x; see Depthwise."""
-    batch, channels, height, width = x.shape
-    rows, columns = weight.shape[2:]
-    turned = weight.flip(2, 3).reshape(channels, -1, rows, columns)
-    (top, bottom), (left, right) = ((rows - 1 - pad for pad in pads[0]), (columns - 1 - pad for pad in pads[1]))
-    if stride == (1, 1) and (top, left) == (bottom, right):
-        return F.conv2d(grad, turned, None, 1, (top, left), 1, channels)
-    channels_last = grad.is_contiguous(memory_format=torch.channels_last)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-    size = (batch, grad.shape[1], height + rows - 1, width + columns - 1)
-    spread = torch.empty(size, dtype=grad.dtype, device=grad.device, memory_format=layout).zero_()
-    places = spread[:, :, top :: stride[0], left :: stride[1]]
-    places[:, :, : grad.shape[2], : grad.shape[3]] = grad
-    return F.conv2d(spread, turned, None, 1, 0, 1, channels)
 
 
 class Pointwise(torch.autograd.Function):

@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from backbone.gradients import Depthwise, Pointwise, ReLU6, has_one_pass, is_exported
+from backbone.depthwise import Depthwise, has_kernel
+from backbone.gradients import Pointwise, ReLU6, is_exported
 from backbone.norm_act import applies, norm_act
 from backbone.padding import Pads, convolve, same_padding
 
@@ -31,7 +32,7 @@ class Conv2d(nn.Conv2d):
         if self.bias is None and _trains_on_cpu(x):
             dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
             bf16 = dtype == torch.bfloat16
-            if self.groups == self.in_channels > 1 and (bf16 or has_one_pass(x, self.weight)):
+            if self.groups == self.in_channels > 1 and (bf16 or has_kernel(x, self.weight, stride, pads)):
                 return Depthwise.apply(x.to(dtype), self.weight.to(dtype), stride, pads)
             pointwise = self.kernel_size == stride == (1, 1) and self.groups == 1
             if bf16 and pointwise and self.in_channels >= WIDE and x.is_contiguous(memory_format=torch.channels_last):

@@ -1,98 +1,176 @@
-// Both gradients of a depthwise convolution in one pass over memory. See ../gradients.py.
+// Both gradients of a depthwise convolution of 3x3 in one pass over memory. See ../depthwise.py.
 
 #include "maps.h"
 
-constexpr Count LANES = 16;  // channels that are computed at once
-typedef float Lanes __attribute__((vector_size(LANES * sizeof(float))));
-typedef std::uint32_t Words __attribute__((vector_size(LANES * sizeof(std::uint32_t))));
-typedef bfloat16 Halves __attribute__((vector_size(LANES * sizeof(bfloat16))));
+// N channels, which are computed at once.
+template <int N>
+struct Vectors {
+    typedef float Floats __attribute__((vector_size(N * sizeof(float))));
+    typedef std::uint32_t Words __attribute__((vector_size(N * sizeof(std::uint32_t))));
+    typedef bfloat16 Halves __attribute__((vector_size(N * sizeof(bfloat16))));
+};
+template <int N>
+using Lanes = typename Vectors<N>::Floats;
 
-INLINE Lanes load_lanes(const float* from) {
-    Lanes lanes;
+template <int N>
+INLINE Lanes<N> load_lanes(const float* from) {
+    Lanes<N> lanes;
     std::memcpy(&lanes, from, sizeof lanes);
     return lanes;
 }
 
-INLINE Lanes load_lanes(const bfloat16* from) {
-    Halves halves;
+template <int N>
+INLINE Lanes<N> load_lanes(const bfloat16* from) {
+    typename Vectors<N>::Halves halves;
     std::memcpy(&halves, from, sizeof halves);
-    return Lanes(__builtin_convertvector(halves, Words) << 16);
+    return Lanes<N>(__builtin_convertvector(halves, typename Vectors<N>::Words) << 16);
 }
 
-INLINE void store_lanes(float* to, Lanes lanes) { std::memcpy(to, &lanes, sizeof lanes); }
+template <int N>
+INLINE void store_lanes(float* to, Lanes<N> lanes) {
+    std::memcpy(to, &lanes, sizeof lanes);
+}
 
-INLINE void store_lanes(bfloat16* to, Lanes lanes) {
+template <int N>
+INLINE void store_lanes(bfloat16* to, Lanes<N> lanes) {
+    typedef typename Vectors<N>::Words Words;
     const Words bits = Words(lanes);
-    const Halves halves = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, Halves);
+    const Words rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    const auto halves = __builtin_convertvector(rounded, typename Vectors<N>::Halves);
     std::memcpy(to, &halves, sizeof halves);
 }
 
-INLINE void add_lanes(float* to, Lanes lanes) { store_lanes(to, load_lanes(to) + lanes); }
-
 struct Shapes {
-    Count batch, height, width, channels;  // of x
-    Count out_height, out_width, stride_y, stride_x, top, left;  // top, left: zeros in front
+    Count batch, height, width, channels;            // of x
+    Count out_height, out_width, stride, top, left;  // top, left: zeros in front, less than 2
 };
 
-INLINE Count row_with_zeros(const Shapes& of) {
-    return std::max(of.left + of.width, (of.out_width - 1) * of.stride_x + 3);
+// Some channels of a row of a picture's map, or zeros where the map has none.
+template <class T>
+struct Row {
+    const T* first;
+    Count step;  // from column to column
+};
+
+template <class T>
+INLINE Row<T> row_of(const T* map, Count row, Count height, Count width, Count channels) {
+    static const T zeros[16] = {};
+    return row >= 0 && row < height ? Row<T>{map + row * width * channels, channels} : Row<T>{zeros, 0};
 }
 
-// LANES channels of row y of x: its gradient, and what it adds to that of the kernel. Kernels are [3][3][channels].
-// inputs, sums: room for the row with zeros around it, [column][LANES].
+template <int N, class T>
+INLINE Lanes<N> load_lanes(const Row<T>& row, Count column) {
+    return load_lanes<N>(row.first + column * row.step);
+}
+
+// Some channels of a row of x, of its gradient, of the kernel [3][3][channels], and of the kernel's gradient.
 template <class T>
-INLINE void differentiate(const T* x, const T* grad, T* grad_x, Count y, const Shapes& of, const float* kernel,
-                          float* grad_kernel, float* __restrict inputs, float* __restrict sums) {
-    for (Count column = 0; column < of.width; ++column)
-        store_lanes(inputs + (of.left + column) * LANES, load_lanes(x + column * of.channels));
-    std::memset(sums, 0, row_with_zeros(of) * LANES * sizeof(float));
-    for (Count j = 0; j < 3; ++j, kernel += 3 * of.channels, grad_kernel += 3 * of.channels) {
-        const Count at = y + of.top - j, out_y = at / of.stride_y;
-        if (at < 0 || at % of.stride_y != 0 || out_y >= of.out_height) continue;
-        const Lanes left = load_lanes(kernel), middle = load_lanes(kernel + of.channels),
-                    right = load_lanes(kernel + 2 * of.channels);
-        Lanes grad_left{}, grad_middle{}, grad_right{};
-        for (Count out_x = 0; out_x < of.out_width; ++out_x) {
-            const Lanes g = load_lanes(grad + (out_y * of.out_width + out_x) * of.channels);
-            const float* input = inputs + out_x * of.stride_x * LANES;
-            float* sum = sums + out_x * of.stride_x * LANES;
-            add_lanes(sum, g * left);
-            add_lanes(sum + LANES, g * middle);
-            add_lanes(sum + 2 * LANES, g * right);
-            grad_left += g * load_lanes(input);
-            grad_middle += g * load_lanes(input + LANES);
-            grad_right += g * load_lanes(input + 2 * LANES);
+struct Place {
+    const T* x;
+    T* grad_x;
+    const float* kernel;
+    float* grad_kernel;
+};
+
+// At stride 1. grads: of the rows that this one gave to; those of what a column gave to are a window that moves along.
+template <int N, class T>
+INLINE void differentiate_dense(const Place<T>& row, const Row<T> (&grads)[3], const Shapes& of) {
+    Lanes<N> weights[3][3], window[3][3], sums[3][3] = {};
+    const auto read = [&](int i, Count column) __attribute__((always_inline)) {
+        const bool inside = column >= 0 && column < of.out_width;
+        for (int j = 0; j < 3; ++j) window[j][i] = inside ? load_lanes<N>(grads[j], column) : Lanes<N>{};
+    };
+    for (int k = 0; k < 9; ++k) weights[k / 3][k % 3] = load_lanes<N>(row.kernel + k * of.channels);
+    read(0, of.left - 1), read(1, of.left - 2);
+    for (Count column = 0; column < of.width; ++column) {
+        for (int j = 0; j < 3; ++j) window[j][2] = window[j][1], window[j][1] = window[j][0];
+        read(0, column + of.left);
+        const Lanes<N> value = load_lanes<N>(row.x + column * of.channels);
+        Lanes<N> total{};
+        for (int k = 0; k < 9; ++k) {
+            total += window[k / 3][k % 3] * weights[k / 3][k % 3];
+            sums[k / 3][k % 3] += window[k / 3][k % 3] * value;
         }
-        add_lanes(grad_kernel, grad_left);
-        add_lanes(grad_kernel + of.channels, grad_middle);
-        add_lanes(grad_kernel + 2 * of.channels, grad_right);
+        store_lanes<N>(row.grad_x + column * of.channels, total);
     }
-    for (Count column = 0; column < of.width; ++column)
-        store_lanes(grad_x + column * of.channels, load_lanes(sums + (of.left + column) * LANES));
+    for (int k = 0; k < 9; ++k) {
+        float* to = row.grad_kernel + k * of.channels;
+        store_lanes<N>(to, load_lanes<N>(to) + sums[k / 3][k % 3]);
+    }
+}
+
+// At stride 2 a row of x meets ROWS rows of the kernel: the middle one, or the two others. grads: by row of the kernel.
+template <int N, int ROWS, class T>
+INLINE void differentiate_strided(const Place<T>& row, const Row<T> (&grads)[3], const Shapes& of) {
+    Lanes<N> weights[ROWS][3], sums[ROWS][3] = {}, carried{};
+    constexpr int FIRST = ROWS == 1;
+    const auto input = [&](Count column) __attribute__((always_inline)) {
+        return column >= 0 && column < of.width ? load_lanes<N>(row.x + column * of.channels) : Lanes<N>{};
+    };
+    const auto output = [&](Count column, Lanes<N> grad) __attribute__((always_inline)) {
+        if (column >= 0 && column < of.width) store_lanes<N>(row.grad_x + column * of.channels, grad);
+    };
+    for (int k = 0; k < 3 * ROWS; ++k)
+        weights[k / 3][k % 3] = load_lanes<N>(row.kernel + (3 * (FIRST + 2 * (k / 3)) + k % 3) * of.channels);
+    Lanes<N> values[3] = {{}, {}, input(-of.left)};
+    for (Count out_x = 0, column = -of.left; out_x < of.out_width; ++out_x, column += 2) {
+        values[0] = values[2], values[1] = input(column + 1), values[2] = input(column + 2);
+        Lanes<N> totals[3] = {carried, {}, {}};
+        for (int j = 0; j < ROWS; ++j) {
+            const Lanes<N> grad = load_lanes<N>(grads[FIRST + 2 * j], out_x);
+            for (int i = 0; i < 3; ++i) totals[i] += grad * weights[j][i], sums[j][i] += grad * values[i];
+        }
+        output(column, totals[0]), output(column + 1, totals[1]), carried = totals[2];
+    }
+    for (Count column = 2 * of.out_width - of.left; column < of.width; ++column, carried = Lanes<N>{})
+        output(column, carried);
+    for (int k = 0; k < 3 * ROWS; ++k) {
+        float* to = row.grad_kernel + (3 * (FIRST + 2 * (k / 3)) + k % 3) * of.channels;
+        store_lanes<N>(to, load_lanes<N>(to) + sums[k / 3][k % 3]);
+    }
+}
+
+template <int N, class T>
+INLINE void differentiate(const Place<T>& row, const Row<T> (&grads)[3], Count y, const Shapes& of) {
+    if (of.stride == 1)
+        differentiate_dense<N>(row, grads, of);
+    else if ((y + of.top) % 2)
+        differentiate_strided<N, 1>(row, grads, of);
+    else
+        differentiate_strided<N, 2>(row, grads, of);
 }
 
 template <class T>
 FOR_EVERY_CPU void differentiate_row(const T* x, const T* grad, T* grad_x, Count y, const Shapes& of,
-                                     const float* kernels, float* grad_kernels, float* inputs, float* sums) {
-    for (Count c = 0; c < of.channels; c += LANES)
-        differentiate(x + c, grad + c, grad_x + c, y, of, kernels + c, grad_kernels + c, inputs, sums);
+                                     const float* kernels, float* grad_kernels) {
+    Row<T> grads[3];  // by row of the kernel
+    for (int j = 0; j < 3; ++j) {
+        const Count at = y + of.top - j;
+        grads[j] = row_of(grad, at % of.stride ? -1 : at / of.stride, of.out_height, of.out_width, of.channels);
+    }
+    Place<T> row{x, grad_x, kernels, grad_kernels};
+    Count c = 0;
+    for (; c + 16 <= of.channels; c += 16) {
+        differentiate<16>(row, grads, y, of);
+        row = {row.x + 16, row.grad_x + 16, row.kernel + 16, row.grad_kernel + 16};
+        for (auto& from : grads) from.first += from.step ? 16 : 0;
+    }
+    if (c < of.channels) differentiate<8>(row, grads, y, of);
 }
 
 template <class T>
 void backward(const T* x, const T* grad, const float* kernels, T* grad_x, float* grad_kernels, const Shapes& of,
               int threads) {
-    const Count rows = of.batch * of.height, row = of.width * of.channels;
+    const Count rows = of.batch * of.height, row = of.width * of.channels, size = 9 * of.channels;
     const Count out_map = of.out_height * of.out_width * of.channels;
-    const Count size = 9 * of.channels, room = row_with_zeros(of) * LANES;
     std::vector<double> parts(threads * size, 0.0);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; ++thread) {
-        std::vector<float> sums(size), inputs(room, 0.0f), outputs(room);
+        std::vector<float> sums(size);
         const Count end = rows * (thread + 1) / threads;
         for (Count i = rows * thread / threads; i < end; ++i) {
             const Count picture = i / of.height, y = i % of.height;
-            differentiate_row(x + i * row, grad + picture * out_map, grad_x + i * row, y, of, kernels, sums.data(),
-                              inputs.data(), outputs.data());
+            differentiate_row(x + i * row, grad + picture * out_map, grad_x + i * row, y, of, kernels, sums.data());
             if (y + 1 < of.height && i + 1 < end) continue;  // of float within a picture, of double over pictures
             for (Count k = 0; k < size; ++k) parts[thread * size + k] += sums[k];
             std::fill(sums.begin(), sums.end(), 0.0f);

@@ -55,12 +55,20 @@ class TrainingModule(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         optim = self.config["optim"]
-        optimizer = make_optimizer(self.task, **{key: value for key, value in optim.items() if key != "schedule"})
+        keys = {key: value for key, value in optim.items() if key != "schedule"}
+        optimizer = make_optimizer(self.task, **keys, fused=self.trainer.precision != "16-mixed")
         epochs = self.config["trainer"]["max_epochs"]
         schedule = make_schedule(
             optimizer, self.trainer.estimated_stepping_batches / epochs, epochs, **optim["schedule"]
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Any, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        # Lightning's own refuses fused optimizers in bf16 too, where no scaler has multiplied the gradients.
+        if gradient_clip_val:
+            nn.utils.clip_grad_norm_(self.task.parameters(), gradient_clip_val)
 
     def train_dataloader(self) -> DataLoader:
         # Before loader processes fetch the first batches; Lightning tells the sampler its epoch only after that.

@@ -1,4 +1,4 @@
-"""The fast path (bf16 autocast, channels_last, backbone/gradients.py) has the gradients of fp32 in NCHW.
+"""The fast path (bf16 autocast, channels_last, backbone/depthwise.py, gradients.py) has the gradients of fp32 in NCHW.
 
 Layer by layer: each gets what went into it in fp32, and the gradient that came back. Of the whole network in bf16 that
 cannot be asked: what 27 layers round sets other ReLU6 on and off, and the gradients of a network that has not been

@@ -65,6 +65,26 @@ def test_options_and_groups_reach_the_optimizer(name, options):
         assert {key: group[key] for key in options} == options
 
 
+@pytest.mark.parametrize(
+    ("name", "options"), [("adamw", {}), ("sgd", {"momentum": 0.9, "nesterov": True}), ("adagrad", {})]
+)
+def test_fused_steps_are_the_plain_ones(name, options):
+    networks = []
+    for how in ({}, {"foreach": False}):
+        torch.manual_seed(0)
+        network = MobileNetV1(0.25)
+        optimizer = make_optimizer(network, name, 0.01, 0.1, options | how, backbone_lr=0.5)
+        assert bool(optimizer.defaults["fused"]) == (not how), "options say how"
+        for _ in range(5):
+            for parameter in network.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            optimizer.step()
+        networks.append(network)
+    for fused, plain in zip(*(network.parameters() for network in networks), strict=True):
+        torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-6)
+    assert not make_optimizer(network, name, 0.01, 0.1, fused=False).defaults["fused"]
+
+
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(UserError, match=rf"optim\.name='lamb'; expected one of {', '.join(OPTIMIZERS)}"):
         make_optimizer(nn.Linear(2, 2), "lamb", 0.1, 0)
