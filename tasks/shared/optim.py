@@ -51,7 +51,7 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """One of `OPTIMIZERS`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
 
-    fused: in one operator over all weights where torch has one, unless `options` say how. AdamW takes a quarter of its
+    fused: in one operator over all weights where torch has one, unless `options` say how. AdamW takes a fifth of its
     time then. Not for gradients that a scaler has multiplied: it would be undone too late to clip them.
 
     RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
