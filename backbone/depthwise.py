@@ -25,9 +25,9 @@ def has_kernel(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -
 class Depthwise(torch.autograd.Function):
     """A depthwise convolution on a CPU whose gradients are computed in one pass over memory (kernels/depthwise.cpp).
 
-    In bf16 that takes a fifth to a third of the time of the way below at stride 2 and two to four fifths at stride 1, in
-    fp32 a tenth less than torch's. Where the kernel is missing or does not fit, the gradient of the input, which sums
-    what it gave to the outputs, is the convolution of their gradient, spread by the stride, with the kernel turned
+    In bf16 that takes a fifth to a third of the time of the way below at stride 2 and two to four fifths at stride 1,
+    in fp32 a tenth less than torch's. Where the kernel is missing or does not fit, the gradient of the input, which
+    sums what it gave to the outputs, is the convolution of their gradient, spread by the stride, with the kernel turned
     around. In bf16 at stride 1 that is a little faster than oneDNN's gradient; at stride 2 oneDNN has none, and torch's
     takes 4 to 17 times as long.
 

@@ -12,6 +12,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from tasks.shared.errors import UserError
 
 OPTIMIZERS = ("adamw", "sgd", "rmsprop", "adagrad")
+FUSED = {"adamw": {"cpu", "cuda", "mps"}, "sgd": {"cpu", "cuda", "mps"}, "adagrad": {"cpu"}}  # by device
+HOW = {"fused", "foreach", "capturable", "differentiable"}  # options that say how a step is computed
 SCHEDULES = ("cosine", "exponential", "step", "constant")
 
 
@@ -51,8 +53,8 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """One of `OPTIMIZERS`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
 
-    fused: in one operator over all weights where torch has one, unless `options` say how. AdamW takes a fifth of its
-    time then. Not for gradients that a scaler has multiplied: it would be undone too late to clip them.
+    fused: in one operator over all weights where torch has one on their device, unless `options` say how. AdamW takes a
+    fifth of its time then. Not for gradients that a scaler has multiplied: it would be undone too late to clip them.
 
     RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
     and the learning rate inside the momentum buffer. torch's own differs in all three.
@@ -69,7 +71,8 @@ def make_optimizer(
     known = inspect.signature(made).parameters.keys() - {"params", "lr", "weight_decay"}
     if unknown := sorted(options.keys() - known):
         raise UserError(f"optim.options: {name} has no {', '.join(unknown)}; it takes {', '.join(sorted(known))}")
-    if fused and "fused" in known and not options.keys() & {"fused", "foreach", "capturable", "differentiable"}:
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    if fused and devices <= FUSED.get(name, set()) and not options.keys() & HOW:
         options = options | {"fused": True}
     return made(groups, lr=lr, **options)
 

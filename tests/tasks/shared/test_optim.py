@@ -85,6 +85,11 @@ def test_fused_steps_are_the_plain_ones(name, options):
     assert not make_optimizer(network, name, 0.01, 0.1, fused=False).defaults["fused"]
 
 
+def test_optimizers_are_fused_where_torch_has_it():
+    elsewhere = MobileNetV1(0.25).to("meta")
+    assert not make_optimizer(elsewhere, "adamw", 0.01, 0.1).defaults["fused"]
+
+
 def test_an_unknown_optimizer_is_refused():
     with pytest.raises(UserError, match=rf"optim\.name='lamb'; expected one of {', '.join(OPTIMIZERS)}"):
         make_optimizer(nn.Linear(2, 2), "lamb", 0.1, 0)
