@@ -15,11 +15,11 @@ from backbone.padding import Pads, convolve
 LANES = 8  # channels: kernels/depthwise.cpp computes 16 of them at once, and 8 at the end
 
 
-def has_kernel(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> bool:
-    """Whether kernels/depthwise.cpp has the gradients of this convolution."""
+def has_kernel(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads, *more: Tensor) -> bool:
+    """Whether kernels/depthwise.cpp has the gradients of this convolution. more: maps that it is to read besides x."""
     if weight.shape != (x.shape[1], 1, 3, 3) or x.shape[1] % LANES or stride not in ((1, 1), (2, 2)):
         return False
-    return max(pads[0][0], pads[1][0]) < 2 and fit(x)
+    return max(pads[0][0], pads[1][0]) < 2 and fit(x, *more)
 
 
 class Depthwise(torch.autograd.Function):
@@ -46,7 +46,7 @@ class Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (grad,), (x, weight) = grads, ctx.saved_tensors
-        if has_kernel(x, weight, ctx.stride, ctx.pads) and fit(x, grad) and not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and has_kernel(x, weight, ctx.stride, ctx.pads, grad):
             return *_in_one_pass(grad, x, weight, ctx.stride, ctx.pads), None, None
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:

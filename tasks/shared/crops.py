@@ -61,11 +61,11 @@ def random_crop_of(
     of 8 pixels, which are whole pixels at every such size. This is for training: the crop differs by some tenths of a
     level. Evaluation decodes every pixel, as it was done for published figures.
     """
-    stored = picture.stored_size()
+    stored = picture.stored_size
     if stored is None:
         image = picture.decode()
         return random_crop(image, resolution, rng, crop), (image.shape[-2], image.shape[-1])
-    height, width = stored if picture.orientation() < 5 else stored[::-1]
+    height, width = stored if picture.orientation < 5 else stored[::-1]
     box = random_box(width, height, rng, crop)
     n = eighths(box, resolution)
     scaled = picture.decode_scaled(n, rows=box[1] + box[3] if len(picture.data) >= LARGE else None)
@@ -101,9 +101,11 @@ def _mirror(image: Tensor, rng: np.random.Generator, crop: TrainCrop) -> Tensor:
 
 def random_box(width: int, height: int, rng: np.random.Generator, crop: TrainCrop) -> Box:
     """In pixels; if no try fits into the picture, the largest one in its middle of allowed aspect."""
-    areas = rng.uniform(*crop.area, TRIES) * width * height
-    aspects = np.exp(rng.uniform(math.log(crop.aspect[0]), math.log(crop.aspect[1]), TRIES))
-    for area, aspect in zip(areas.tolist(), aspects.tolist(), strict=True):
+    (least, most), (narrow, wide) = crop.area, (math.log(aspect) for aspect in crop.aspect)
+    drawn = rng.random(2 * TRIES).tolist()
+    for of_area, of_aspect in zip(drawn[:TRIES], drawn[TRIES:], strict=True):
+        area = (least + (most - least) * of_area) * width * height
+        aspect = math.exp(narrow + (wide - narrow) * of_aspect)
         w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
         if 0 < w <= width and 0 < h <= height:
             return int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1)), w, h

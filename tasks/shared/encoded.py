@@ -1,6 +1,7 @@
 """Pictures that are still encoded: of a JPEG no more is decoded than a crop needs."""
 
 import io
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,7 @@ class EncodedImage:
         """RGB, (3, H, W) uint8. Raises UserError naming the file if it is damaged or no picture."""
         return decode_image(self.data, self.name, self.exif)
 
+    @cached_property
     def stored_size(self) -> tuple[int, int] | None:
         """Height and width of a JPEG as its pixels are stored; None for what is none or has no readable header.
 
@@ -57,10 +59,10 @@ class EncodedImage:
         rows: how many of the H are needed, from the top. What is below them may then be missing, and H less; what is
         damaged in the middle is then decoded as far as it goes, as `decode` does.
         """
-        size = self.stored_size()
+        size = self.stored_size
         if size is None:
             return None
-        orientation = self.orientation()
+        orientation = self.orientation
         if orientation != 1 and n < BLOCK and (size[0] % BLOCK or size[1] % BLOCK):
             return None
         upper = upper_part(self.data, rows) if rows is not None and orientation == 1 else None
@@ -73,6 +75,7 @@ class EncodedImage:
         assert pixels.shape == (height, width, 3)
         return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation)
 
+    @cached_property
     def orientation(self) -> int:
         """EXIF's, 1 to 8; 1 is upright, and where it is not asked for, not told or not known."""
         if not self.exif or b"Exif\0" not in self.data[: 1 << 16].tobytes():

@@ -73,6 +73,15 @@ def default_workers() -> int:
     return 0 if cores <= 2 else min(cores - 1, 8)
 
 
+def loader_processes(workers: int | None) -> int:
+    """`workers`, or where it is None as many as suit the machine. Raises UserError, naming the key, for others."""
+    if workers is None:
+        return default_workers()
+    if not isinstance(workers, int) or workers < 0:
+        raise UserError(f"data.workers={workers!r}; expected a whole number from 0, or null to choose from the machine")
+    return workers
+
+
 def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
     """Skipped pictures are left out and counted; a batch of none has no images."""
     kept = [item for item in items if item is not None]
@@ -94,9 +103,7 @@ def make_loader(
     """A loader of `Batch` over `data`, which is asked for (epoch, index) and answers with an image and its target dict,
     or None for a picture to skip. `workers` None: chosen from the machine.
     """
-    if workers is not None and (not isinstance(workers, int) or workers < 0):
-        raise UserError(f"data.workers={workers!r}; expected a whole number from 0, or null to choose from the machine")
-    workers = default_workers() if workers is None else workers
+    workers = loader_processes(workers)
     sampler = EpochSampler(data, shuffle=train, seed=seed, shard=shard)  # type: ignore[arg-type]
     return DataLoader(
         data,

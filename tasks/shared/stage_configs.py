@@ -20,6 +20,7 @@ from tasks.shared.errors import UserError
 log = logging.getLogger(__name__)
 NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
 RUNS_ON = (*DEVICE_KEYS, "precision")  # of trainer: where a network is trained, not what it becomes
+READ_BY = ("workers", "keep_gb")  # of data: how pictures are read, not which
 
 
 def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict[str, Any]:
@@ -94,7 +95,7 @@ def _chooses(line: str) -> bool:
 def _digest(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits of what a network becomes by this config."""
     trainer = {key: value for key, value in config["trainer"].items() if key not in RUNS_ON}
-    data = {key: value for key, value in config["data"].items() if key != "workers"}
+    data = {key: value for key, value in config["data"].items() if key not in READ_BY}
     told = json.dumps(config | {"trainer": trainer, "data": data}, sort_keys=True)
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 

@@ -11,7 +11,8 @@ from tasks.shared.crops import TrainCrop, check_crop
 from tasks.shared.distillation.lessons import Lesson
 from tasks.shared.errors import UserError
 from tasks.shared.images import OnCorrupt
-from tasks.shared.loading import make_loader
+from tasks.shared.kept_pictures import KeptPictures, bytes_to_keep
+from tasks.shared.loading import loader_processes, make_loader
 from tasks.shared.picture_set import POLICIES, PictureDataset, Pictures
 
 
@@ -29,6 +30,8 @@ class ClassificationData:
         evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
         on_corrupt: "error", or "skip" to leave out and report pictures that are unreadable.
         workers: loader processes; None chooses from the machine.
+        keep_gb: memory for decoded training pictures, see `KeptPictures`; without loader processes alone, as each would
+            keep its own.
         reports, seen_in: see `tasks.shared.contract.Data`.
     """
 
@@ -49,6 +52,7 @@ class ClassificationData:
         evaluate_on: str = "val",
         on_corrupt: str = "error",
         workers: int | None = None,
+        keep_gb: float = 1.0,
         reports: dict[str, str | Image.Image] | None = None,
         seen_in: dict[str, str] | None = None,
     ):
@@ -58,7 +62,8 @@ class ClassificationData:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         check_crop(crop, crop_share)
         self.pictures, self.resolution, self.evaluate_on = pictures, resolution, evaluate_on
-        self.batch_size, self.val_batch_size, self.workers = batch_size, val_batch_size, workers
+        self.batch_size, self.val_batch_size = batch_size, val_batch_size
+        self.workers, self.kept_bytes = loader_processes(workers), bytes_to_keep(keep_gb)
         self.on_corrupt = OnCorrupt(on_corrupt)
         self.reports, self.seen_in = reports or {}, seen_in or {}
         self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
@@ -93,7 +98,10 @@ class ClassificationData:
 
     def _dataset(self, split: str, **options: Any) -> PictureDataset:
         options |= self.center | {"lesson": self.lessons.get(split)}
-        return PictureDataset(self.pictures_of(split), self.class_ids, self.resolution, self.on_corrupt, **options)
+        pictures = self.pictures_of(split)
+        if split == "train" and self.kept_bytes and not self.workers:
+            pictures = KeptPictures(pictures, self.resolution, self.kept_bytes)
+        return PictureDataset(pictures, self.class_ids, self.resolution, self.on_corrupt, **options)
 
     def pictures_of(self, split: str) -> Pictures:
         """Those that the loader of "train" or "val" reads."""

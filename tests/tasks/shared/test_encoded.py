@@ -66,7 +66,7 @@ def test_a_smaller_decode_is_the_picture_made_smaller(orientation: int, n: int) 
     assert small is not None
     expected = F.interpolate(whole[None].float(), scale_factor=n / 8, mode="area")[0].round().to(torch.uint8)
     assert apart(small, expected) < 3 < 20 < apart(small, expected.flip(-1))
-    assert picture.orientation() == (orientation if orientation in range(1, 9) else 1)
+    assert picture.orientation == (orientation if orientation in range(1, 9) else 1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -98,7 +98,7 @@ def test_grey_pictures_get_three_channels() -> None:
 
 def test_what_cannot_be_decoded_smaller_is_left_to_decode() -> None:
     png, cmyk = encoded(photo(160, 96), kind="PNG"), encoded(photo(160, 96).convert("CMYK"))
-    assert png.stored_size() is cmyk.stored_size() is None
+    assert png.stored_size is cmyk.stored_size is None
     for picture in (png, cmyk):
         assert picture.decode_scaled(2) is None
         assert apart(picture.decode(), pixels(photo(160, 96))) < 1
