@@ -24,6 +24,7 @@ TAKES = {
     "norm_act_forward": (POINTER, POINTER, *SIZE, POINTER, POINTER, *LIMITS, POINTER),
     "norm_act_backward": (POINTER, POINTER, POINTER, *SIZE, *LIMITS, POINTER, POINTER, POINTER),
     "depthwise_backward": (POINTER, POINTER, POINTER, POINTER, POINTER, POINTER),
+    "separable_forward": (POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, POINTER, ctypes.c_float),
 }
 """The arguments as in the .cpp files, without the number of threads, which comes last."""
 
@@ -41,7 +42,10 @@ def kernels() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
         return {}
     found: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
     for (name, arguments), (dtype, kind) in product(TAKES.items(), KINDS.items()):
-        function = getattr(library, f"{name}_{kind}")
+        # Not every kernel is for every kind of numbers, or for every CPU.
+        function, fits = (getattr(library, f"{name}_{what}", None) for what in (kind, "fits"))
+        if function is None or (fits is not None and not fits()):
+            continue
         function.argtypes, function.restype = (*arguments, ctypes.c_int), None
         found[name, dtype] = function
     return found

@@ -48,7 +48,7 @@ def assert_near(ours: Tensor, exact: Tensor, dtype: torch.dtype) -> None:
 def test_where_there_is_a_compiler_they_were_compiled() -> None:
     if platform.system() != "Linux" or shutil.which("g++") is None:
         pytest.skip("no g++, or it may lack OpenMP")
-    assert len(kernels.kernels()) == 6
+    assert len(kernels.kernels()) in (6, 7)  # the last is for CPUs with AVX2
 
 
 class Layers:
@@ -248,7 +248,8 @@ def test_a_network_learns_the_same_with_and_without_them(dtype: torch.dtype, mon
     for module in (norm_act, depthwise):
         monkeypatch.setattr(module, "call", call)
     ours = losses()
-    assert [calls.count(name) / 2 for name in kernels.TAKES] == [27, 27, 13]
+    expected = {"norm_act_forward": 27, "norm_act_backward": 27, "depthwise_backward": 13}
+    assert {name: calls.count(name) / 2 for name in set(calls)} == expected
     monkeypatch.setattr(kernels, "kernels", dict)
     calls.clear()
     assert ours == pytest.approx(losses(), rel=1e-3 if dtype == torch.float32 else 0.05)

@@ -1,0 +1,54 @@
+"""A convolution and its activation as one operator: for networks that only answer, on a CPU."""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backbone.gradients import ReLU6
+from backbone.layers import Conv2d
+from backbone.padding import Pads, pad_in_front
+
+# oneDNN's names, which torch.compile asks for too.
+ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
+    nn.ReLU: ("relu", []),
+    nn.ReLU6: ("hardtanh", [0.0, 6.0]),
+    ReLU6: ("hardtanh", [0.0, 6.0]),
+}
+
+
+class FusedConv2d(nn.Module):
+    """A convolution and its activation as one operator of oneDNN: the same function to float precision, no gradients.
+
+    The weights are kept a second time, in oneDNN's own layout for the shape that was asked for last.
+    """
+
+    def __init__(self, conv: nn.Conv2d, act: nn.Module):
+        super().__init__()
+        self.conv, self.act = conv, act
+        self.kind, self.limits = ACTIVATIONS[type(act)]
+        self.ceiling = self.limits[1] if self.limits else math.inf
+        self.packed: tuple[torch.Size, Tensor] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == 0 or x.device.type != "cpu":  # no picture, or what it costs is counted
+            return self.act(self.conv(x))
+        conv, x = self.conv, x.to(self.conv.weight.dtype)
+        pads = self.pads(x)
+        how: tuple[Any, ...] = ((pads[0][1], pads[1][1]), conv.stride, conv.dilation, conv.groups)
+        if self.packed is None or self.packed[0] != x.shape:
+            weight = pad_in_front(conv.weight.detach(), pads).to_mkldnn()
+            self.packed = x.shape, torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *how, x.shape)
+        return torch.ops.mkldnn._convolution_pointwise(x, self.packed[1], conv.bias, *how, self.kind, self.limits, "")
+
+    def pads(self, x: Tensor) -> Pads:
+        """Zeros around x (B, C, H, W)."""
+        if isinstance(self.conv, Conv2d):
+            return self.conv.pads(x)
+        assert not isinstance(self.conv.padding, str), "left alone by fuse_activations"
+        rows, columns = self.conv.padding
+        return (rows, rows), (columns, columns)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"packed": None}  # such tensors cannot be copied
