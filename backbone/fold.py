@@ -1,6 +1,7 @@
 """Batch norms folded into the convolutions before them: fewer layers for a network that only answers."""
 
 from itertools import pairwise
+from typing import TypeGuard
 
 import torch
 from torch import nn
@@ -40,9 +41,13 @@ def chains(network: nn.Module) -> list[tuple[str, nn.Sequential]]:
 
     A class of its own may call them in another order, or hand out what is between them.
     """
-    sequences = [(name, module) for name, module in network.named_modules() if isinstance(module, nn.Sequential)]
+    return [(name, module) for name, module in network.named_modules() if is_chain(module)]
+
+
+def is_chain(module: nn.Module) -> TypeGuard[nn.Sequential]:
+    """Whether a module calls its layers in order and does nothing besides."""
     in_order = (nn.Sequential.forward, ConvNormAct.forward)
-    return [(name, chain) for name, chain in sequences if type(chain).forward in in_order]
+    return isinstance(module, nn.Sequential) and type(module).forward in in_order
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import torch
 from torch import nn
 
-from backbone.fold import CONVOLUTIONS, chains
+from backbone.fold import CONVOLUTIONS, chains, is_chain
 from backbone.fused_conv import ACTIVATIONS, FusedConv2d
 from backbone.separable import FusedSeparableConv
 
@@ -42,7 +42,7 @@ def _layers(chain: nn.Sequential) -> list[tuple[str, nn.Module]]:
 
 def _alone(module: nn.Module) -> FusedConv2d | None:
     """The convolution that is all there is to a module."""
-    while isinstance(module, nn.Sequential):
+    while is_chain(module):
         layers = _layers(module)
         if len(layers) != 1:
             return None

@@ -119,6 +119,21 @@ def test_without_biases() -> None:
     torch.testing.assert_close(fused(net)(x), net(x), rtol=1e-5, atol=1e-4)
 
 
+class Residual(nn.Sequential):
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
+
+
+@compiled
+def test_a_chain_that_does_more_than_its_layers_stays_one() -> None:
+    first, act, second, last_act = pair(16, 32, 1)
+    net = nn.Sequential(Residual(nn.Sequential(first, act)), nn.Sequential(second, last_act))
+    x = last(2, 16, 8, 8)
+    expected = net(x)
+    fuse_activations(net)
+    torch.testing.assert_close(net(x), expected, rtol=1e-5, atol=1e-4)
+
+
 @compiled
 def test_each_pair_of_a_network_is_one_and_maps_between_blocks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     net = MobileNetV1(0.25, taps=("conv_3", "conv_13")).eval().to(memory_format=torch.channels_last)
