@@ -86,8 +86,9 @@ def test_fused_steps_are_the_plain_ones(name, options):
 
 
 def test_optimizers_are_fused_where_torch_has_it():
-    elsewhere = MobileNetV1(0.25).to("meta")
-    assert not make_optimizer(elsewhere, "adamw", 0.01, 0.1).defaults["fused"]
+    network = MobileNetV1(0.25)
+    assert make_optimizer(network, "adamw", 0.01, 0.1).defaults["fused"]
+    assert not make_optimizer(network.to("meta"), "adamw", 0.01, 0.1).defaults["fused"]
 
 
 def test_an_unknown_optimizer_is_refused():
