@@ -44,11 +44,12 @@ class FusedSeparableConv(nn.Module):
         return (isinstance(first, Conv2d) or first.padding == (1, 1)) and depthwise.ceiling == pointwise.ceiling
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype != torch.float32 or is_exported() or not fit(x):
+        conv = self.depthwise.conv
+        if x.dim() != 4 or x.shape[1] != conv.in_channels or x.dtype != torch.float32 or is_exported() or not fit(x):
             return self.pointwise(self.depthwise(x))
         if self.packed is None:
             self.packed = self._pack()
-        conv, (batch, channels, height, width) = self.depthwise.conv, x.shape
+        batch, channels, height, width = x.shape
         ((top, bottom), (left, right)), stride = self.depthwise.pads(x), conv.stride[0]
         size = (height + top + bottom - 3) // stride + 1, (width + left + right - 3) // stride + 1
         outputs = self.pointwise.conv.out_channels
@@ -59,13 +60,16 @@ class FusedSeparableConv(nn.Module):
 
     def _pack(self) -> tuple[Tensor, ...]:
         """Weights and biases as the kernel reads them."""
-        first, second = self.depthwise.conv, self.pointwise.conv
-        depthwise = first.weight.detach().flatten(1).t().contiguous()  # (9, C)
-        behind = -second.out_channels % COLUMNS
-        pointwise = nn.functional.pad(second.weight.detach().flatten(1), (0, 0, 0, behind))
-        pointwise = pointwise.view(-1, COLUMNS, second.in_channels).transpose(1, 2).contiguous()
-        biases = [torch.zeros(c.out_channels) if c.bias is None else c.bias.detach() for c in (first, second)]
-        return depthwise, biases[0].contiguous(), pointwise, nn.functional.pad(biases[1], (0, behind))
+        convs = self.depthwise.conv, self.pointwise.conv
+        first, second = (conv.weight.detach().to("cpu", torch.float32).flatten(1) for conv in convs)
+        outputs, channels = second.shape
+        behind = -outputs % COLUMNS
+        pointwise = nn.functional.pad(second, (0, 0, 0, behind)).view(-1, COLUMNS, channels).transpose(1, 2)
+        biases = [
+            torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().to(weight).contiguous()
+            for conv, weight in zip(convs, (first, second), strict=True)
+        ]
+        return first.t().contiguous(), biases[0], pointwise.contiguous(), nn.functional.pad(biases[1], (0, behind))
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"packed": None}

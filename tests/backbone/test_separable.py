@@ -2,7 +2,6 @@
 
 import copy
 import math
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -18,14 +17,6 @@ from backbone.separable import FusedSeparableConv
 compiled = pytest.mark.skipif(
     (separable.NAME, torch.float32) not in kernels.kernels(), reason="the kernel was not compiled, or not for this CPU"
 )
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """As many as a test sets."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 def pair(
@@ -160,6 +151,22 @@ def test_other_inputs_take_the_two_operators(kind: str, monkeypatch: pytest.Monk
     if kind != "empty":
         near = 0.05 if kind == "bf16" else 1e-4
         torch.testing.assert_close(y.float(), net(x), rtol=near, atol=near)
+
+
+@compiled
+@pytest.mark.parametrize("channels", [8, 24])
+def test_maps_of_other_channels_never_reach_it(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    net, calls = fused(pair(16, 32, 1)), count_calls(monkeypatch)
+    with pytest.raises(RuntimeError):
+        net(last(2, channels, 8, 8))
+    assert calls == []
+
+
+@compiled
+def test_a_network_that_is_rounded_after_all_still_answers() -> None:
+    net, x = pair(16, 32, 1), last(2, 16, 8, 8)
+    expected = net.bfloat16().float()(x)
+    torch.testing.assert_close(fused(net).bfloat16()(x), expected, rtol=1e-4, atol=1e-4)
 
 
 def fused_pair(**changes: object) -> tuple[FusedConv2d, FusedConv2d]:
