@@ -27,6 +27,9 @@ from tasks.shared.roofline import wait_for
 from tasks.shared.runtime import keep_heap, pick_device
 from tasks.shared.timing import Child, compare
 
+# Relative, of losses in fp32 after a training step, which magnifies what another order of sums leaves: on some CPUs
+# the second loss of timm's network in channels last is further from fp64 than EXACT, on small pictures above all.
+TRAINED = 1e-3
 LOOSE = 0.03  # relative, of losses: what bf16 and a GPU's TF32 leave of them
 SAME = {
     "fp32": Setting(),
@@ -67,7 +70,7 @@ def train_suite(options: Options, batch: int = 32, resolution: int = 224) -> Sui
         if setting.bf16 and not computes_in_bf16(device):
             continue
         steps = _make_steps((setting, setting), *sizes)
-        same = same_losses(*steps, steps=2, tolerance=EXACT if is_exact(device, setting) else LOOSE)
+        same = same_losses(*steps, steps=2, tolerance=TRAINED if is_exact(device, setting) else LOOSE)
         times = compare(*steps, options.rounds)
         results.append(describe(f"both {name}", batch, setting.bf16, times, {"same_loss": same}, roofline))
     title = (
