@@ -7,6 +7,7 @@ from torch import nn
 
 from backbone.fold import CONVOLUTIONS, chains, is_chain
 from backbone.fused_conv import ACTIVATIONS, FusedConv2d
+from backbone.layers import ConvNormAct
 from backbone.separable import FusedSeparableConv
 
 
@@ -16,7 +17,8 @@ def fuse_activations(network: nn.Module) -> list[str]:
     In place, and last of all: the network is to be where, and of the kind of numbers, that it will answer in. Where
     there is no oneDNN (on a GPU, an Apple CPU, or in bf16 on a CPU that emulates it) nothing is done. What
     `fold_batch_norm` leaves between the two does not count. Then each depthwise separable convolution becomes one
-    operator, where `FusedSeparableConv` has a kernel for it.
+    operator, where `FusedSeparableConv` has a kernel for it, and a `ConvNormAct` becomes the one layer that is left
+    of it: for a single picture, calling layers that do nothing takes long too.
     """
     fused = []
     for name, chain in chains(network):
@@ -33,6 +35,10 @@ def fuse_activations(network: nn.Module) -> list[str]:
             if depthwise is not None and pointwise is not None and FusedSeparableConv.takes(depthwise, pointwise):
                 setattr(chain, first, FusedSeparableConv(depthwise, pointwise))
                 setattr(chain, second, nn.Identity())
+    for module in list(network.modules()):
+        for name, part in module.named_children():
+            if isinstance(part, ConvNormAct) and (only := _alone(part)) is not None:
+                setattr(module, name, only)
     return fused
 
 

@@ -29,18 +29,26 @@ class FusedConv2d(nn.Module):
         self.conv, self.act = conv, act
         self.kind, self.limits = ACTIVATIONS[type(act)]
         self.ceiling = self.limits[1] if self.limits else math.inf
-        self.packed: tuple[torch.Size, Tensor] | None = None
+        self.ready: tuple[torch.Size, torch.dtype, tuple[Any, ...]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         if x.numel() == 0 or x.device.type != "cpu":  # no picture, or what it costs is counted
             return self.act(self.conv(x))
-        conv, x = self.conv, x.to(self.conv.weight.dtype)
-        pads = self.pads(x)
+        if self.ready is None or self.ready[0] != x.shape:
+            self.ready = self._prepare(x)
+        _, dtype, arguments = self.ready
+        return torch.ops.mkldnn._convolution_pointwise.default(x.to(dtype), *arguments)
+
+    def _prepare(self, x: Tensor) -> tuple[torch.Size, torch.dtype, tuple[Any, ...]]:
+        """x's shape, the kind of numbers that is computed in, and what the operator takes besides x.
+
+        For a single picture, asking the convolution for all this again takes as long as some convolutions do.
+        """
+        conv, pads = self.conv, self.pads(x)
         how: tuple[Any, ...] = ((pads[0][1], pads[1][1]), conv.stride, conv.dilation, conv.groups)
-        if self.packed is None or self.packed[0] != x.shape:
-            weight = pad_in_front(conv.weight.detach(), pads).to_mkldnn()
-            self.packed = x.shape, torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *how, x.shape)
-        return torch.ops.mkldnn._convolution_pointwise(x, self.packed[1], conv.bias, *how, self.kind, self.limits, "")
+        weight = pad_in_front(conv.weight.detach(), pads).to_mkldnn()
+        packed = torch.ops.aten.mkldnn_reorder_conv2d_weight(weight, *how, x.shape)
+        return x.shape, conv.weight.dtype, (packed, conv.bias, *how, self.kind, self.limits, "")
 
     def pads(self, x: Tensor) -> Pads:
         """Zeros around x (B, C, H, W)."""
@@ -51,4 +59,4 @@ class FusedConv2d(nn.Module):
         return (rows, rows), (columns, columns)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"packed": None}  # such tensors cannot be copied
+        return self.__dict__ | {"ready": None}  # such tensors cannot be copied

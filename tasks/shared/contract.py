@@ -191,5 +191,5 @@ class Normalize(nn.Module):
             return (images.to(self.mean.dtype) - self.mean).div_(self.std)
         # Channels last, a vector of three is repeated for every pixel, which takes three times as long as a row's.
         rows = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * 3)
-        mean, std = (each.flatten().repeat(images.shape[-1]) for each in (self.mean, self.std))
+        mean, std = (each.view(1, -1).expand(images.shape[-1], -1).flatten() for each in (self.mean, self.std))
         return (rows.to(mean.dtype) - mean).div_(std).unflatten(2, (-1, len(self.mean[0]))).permute(0, 3, 1, 2)

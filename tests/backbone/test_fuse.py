@@ -39,6 +39,7 @@ def test_every_map_is_the_same(body, layout, dtype):
         expected = [net(images) for images in batches]
         acts = [name for name, module in net.named_modules() if isinstance(module, nn.ReLU | nn.ReLU6)]
         assert fuse_activations(net) == acts
+        assert not any(isinstance(module, ConvNormAct | nn.BatchNorm2d) for module in net.modules())
         for images, maps in zip(batches, expected, strict=True):
             for name, features in net(images).items():
                 assert features.std() > 0.01
