@@ -1,10 +1,15 @@
-"""Small sets in Stanford Dogs' layout."""
+"""Small sets in Stanford Dogs' layout, and drawn ones."""
 
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 from scipy.io import savemat
+
+from tasks.dogs import sample
+from tasks.dogs.sample import draw_dogs_sample, draw_web_sample
+from tests.tasks.dogs.drawn import BROKEN, TINY, TRAIN, VAL, WEB, Drawn, watch
 
 BREEDS = ("n02085620-Chihuahua", "n02085782-Japanese_spaniel", "n02086240-Shih-Tzu")
 ANNOTATION = """<annotation><object><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>8</xmax><ymax>9</ymax></bndbox></object>
@@ -42,3 +47,23 @@ def write_dogs(root: Path, train: int = 2, test: int = 3) -> Path:
     for split in files:
         write_list(root / f"lists/{split}_list.mat", files[split], labels[split])
     return root
+
+
+@pytest.fixture(scope="session")
+def clean(tmp_path_factory) -> Drawn:
+    root = tmp_path_factory.mktemp("dogs") / "stanford"
+    with pytest.MonkeyPatch.context() as patch:
+        shots = watch(patch)
+        draw_dogs_sample(root, TRAIN, VAL)
+    return Drawn(root, shots)
+
+
+@pytest.fixture(scope="session")
+def web(tmp_path_factory) -> Drawn:
+    root = tmp_path_factory.mktemp("dogs") / "web"
+    with pytest.MonkeyPatch.context() as patch:
+        shots = watch(patch)
+        patch.setattr(sample, "BROKEN", BROKEN / WEB)
+        patch.setattr(sample, "TINY", TINY / WEB)
+        draw_web_sample(root, TRAIN, VAL, WEB)
+    return Drawn(root, shots)
