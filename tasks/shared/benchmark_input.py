@@ -50,6 +50,7 @@ class Photos(NamedTuple):
 DRAWN = {
     "500 x 375": Photos(500, 375, 110_000, "4:4:4", 1.1, files=16, crops=2),
     "2048 x 1536": Photos(2048, 1536, 700_000, "4:2:0", 1.3, files=3, crops=8),
+    "4032 x 3024": Photos(4032, 3024, 3_000_000, "4:2:0", 1.3, files=2, crops=6),
 }
 
 
