@@ -21,7 +21,8 @@ ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float]]] = {
 class FusedConv2d(nn.Module):
     """A convolution and its activation as one operator of oneDNN: the same function to float precision, no gradients.
 
-    The weights are kept a second time, in oneDNN's own layout for the shape that was asked for last.
+    The weights are kept a second time, in oneDNN's own layout for the shape that was asked for last; what becomes of
+    them after that is not seen.
     """
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module):
@@ -42,7 +43,7 @@ class FusedConv2d(nn.Module):
     def _prepare(self, x: Tensor) -> tuple[torch.Size, torch.dtype, tuple[Any, ...]]:
         """x's shape, the kind of numbers that is computed in, and what the operator takes besides x.
 
-        For a single picture, asking the convolution for all this again takes as long as some convolutions do.
+        For a single picture, asking the convolution for all this again takes a part of the time that shows.
         """
         conv, pads = self.conv, self.pads(x)
         how: tuple[Any, ...] = ((pads[0][1], pads[1][1]), conv.stride, conv.dilation, conv.groups)

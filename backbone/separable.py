@@ -18,9 +18,9 @@ LANES = 8  # channels, of which it takes multiples
 class FusedSeparableConv(nn.Module):
     """A depthwise convolution of 3x3, the pointwise one behind it, and both activations (kernels/separable.cpp).
 
-    The map between the two is computed in parts that stay in the cache, and never written to memory. On two cores with
-    AVX-512, torch 2.15, on maps of pictures of 224 pixels, that takes 10 % less time than oneDNN's two operators for 32
-    of them and 40 % less for one. The same function to float precision, no gradients. The weights are kept once more.
+    The map between the two is computed in parts that stay in the cache, and never written to memory, which takes less
+    time than oneDNN's two operators (docs/performance.md). The same function to float precision, no gradients. The
+    weights are kept once more; what becomes of them after the first answer is not seen.
     """
 
     def __init__(self, depthwise: FusedConv2d, pointwise: FusedConv2d):

@@ -14,7 +14,7 @@ from tasks.classification.benchmark import EXACT, SIDES, Setting, make_network
 from tasks.classification.benchmark_inference import Case, inference_suite, same_logits
 from tasks.classification.benchmark_onnx import to_onnx
 from tasks.classification.benchmark_run import run_suite
-from tasks.classification.benchmark_train import LOOSE, SAME, make_step, same_losses, train_suite
+from tasks.classification.benchmark_train import LOOSE, SAME, TRAINED, make_step, same_losses, train_suite
 from tasks.shared.benchmark import Options, Result
 from tasks.shared.roofline import most_operations
 
@@ -105,6 +105,15 @@ def test_a_wrong_gradient_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not same_losses(ours, peer, steps=2, tolerance=LOOSE)
     ours, peer = (make_step(side, Setting(), 4, **SMALL) for side in SIDES)
     assert same_losses(ours, peer, steps=1, tolerance=EXACT)  # the first loss says nothing of gradients
+
+
+def test_a_gradient_that_is_a_hundredth_off_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, peer = (make_step(side, Setting(), 4, **SMALL) for side in SIDES)
+    assert same_losses(ours, peer, steps=2, tolerance=TRAINED)
+    right = _ReLU6.backward
+    monkeypatch.setattr(_ReLU6, "backward", staticmethod(lambda ctx, grad: 1.01 * right(ctx, grad)))
+    ours, peer = (make_step(side, Setting(), 4, **SMALL) for side in SIDES)
+    assert not same_losses(ours, peer, steps=2, tolerance=TRAINED)
 
 
 def test_the_sides_of_a_run_differ_in_what_tools_train_does_besides() -> None:
