@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tasks.classification import sample
 from tasks.classification.sample import CLASSES, draw_classification_sample
 from tasks.shared.errors import UserError
+from tests.tasks.shared.folders import contents
 
 COUNTS = {"train": 50, "val": 20}  # of each class
 CHANCE = 1 / len(CLASSES)
@@ -30,10 +31,6 @@ def pictures(root: Path) -> dict[str, list[Image.Image]]:
     """All pictures of a split, those of a class together, in the order of CLASSES."""
     files = {split: [p for name in CLASSES for p in sorted((root / split / name).iterdir())] for split in COUNTS}
     return {split: [Image.open(p).convert("RGB") for p in paths] for split, paths in files.items()}
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def labels(split: str) -> Tensor:

@@ -48,10 +48,6 @@ def watch(patch: pytest.MonkeyPatch) -> list[Shot]:
     return shots
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-
-
 def truth(root: Path) -> list[dict[str, str]]:
     with (root / "web_truth.csv").open(newline="") as file:
         return list(csv.DictReader(file))

@@ -12,14 +12,7 @@ from torch import Tensor, nn
 from tasks.dogs import sample_drawing
 from tasks.dogs.sample import BREEDS, LOOKS
 from tasks.dogs.stanford import largest_box, read_stanford_dogs
-from tests.tasks.dogs.drawn import (
-    TRAIN,
-    VAL,
-    in_list,
-    look_of,
-    thumbnails,
-    without_dog,
-)
+from tests.tasks.dogs.drawn import TRAIN, VAL, in_list, look_of, thumbnails, without_dog
 
 
 def test_can_be_read_as_stanford_dogs(clean):

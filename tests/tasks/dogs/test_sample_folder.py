@@ -11,7 +11,8 @@ from PIL import Image
 from tasks.dogs import sample
 from tasks.dogs.sample import BREEDS, LOOKS, draw_dogs_sample, draw_web_sample
 from tasks.shared.errors import UserError
-from tests.tasks.dogs.drawn import TRAIN, VAL, contents, in_list, truth
+from tests.tasks.dogs.drawn import TRAIN, VAL, in_list, truth
+from tests.tasks.shared.folders import contents
 
 
 def test_same_seed_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch):

@@ -9,7 +9,8 @@ from PIL import Image, ImageOps
 
 from tasks.dogs import sample
 from tasks.dogs.sample import BREEDS
-from tests.tasks.dogs.drawn import BROKEN, PICTURES, TINY, WEB, contents, in_list, look_of, thumbnails, truth
+from tests.tasks.dogs.drawn import BROKEN, PICTURES, TINY, WEB, in_list, look_of, thumbnails, truth
+from tests.tasks.shared.folders import contents
 
 
 def test_web_files_are_as_many_as_asked_for_and_all_in_the_table(web):

@@ -1,9 +1,6 @@
 """The drawn detection sample keeps its promised difficulty: everything is measured on the written files."""
 
-import ast
-import inspect
 import json
-import sys
 from collections import defaultdict
 from pathlib import Path
 
@@ -12,7 +9,6 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from tasks.shared import drawing, sample_folder
 from tasks.shared.detection import sample
 from tasks.shared.detection.sample import draw_detection_sample
 
@@ -53,10 +49,6 @@ def shared_pixels(boxes: np.ndarray) -> np.ndarray:
 
 def mask_of(annotation: dict, height: int, width: int) -> np.ndarray:
     return coco_mask.decode(coco_mask.frPyObjects(annotation["segmentation"], height, width))[..., 0].astype(bool)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def in_blocks(values: np.ndarray, side: int = 8) -> np.ndarray:
@@ -233,119 +225,3 @@ def test_hue_helps_but_does_not_tell_the_class(measured):
     assert 0.06 < np.mean(astray) < 0.25
     between = np.abs((np.array(centres)[:, None] - centres + 180) % 360 - 180) + 360 * np.eye(len(centres))
     assert between.min() > 25
-
-
-def test_same_seed_gives_the_same_bytes(tmp_path):
-    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
-        draw_detection_sample(tmp_path / name, train=4, val=2, seed=seed)
-    one, two, other = (contents(tmp_path / name) for name in ("one", "two", "other"))
-    assert one == two
-    assert one.keys() == other.keys()
-    assert all(one[name] != other[name] for name in one)
-    pictures = [content for name, content in one.items() if name.endswith(".jpg")]
-    assert len(pictures) == 6 == len(set(pictures))  # the splits differ, too
-
-
-def test_a_picture_does_not_depend_on_the_count(tmp_path):
-    draw_detection_sample(tmp_path / "few", train=2, val=1)
-    draw_detection_sample(tmp_path / "many", train=4, val=3)
-    few, many = contents(tmp_path / "few"), contents(tmp_path / "many")
-    assert all(many[name] == content for name, content in few.items() if name.endswith(".jpg"))
-
-
-def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):
-    root = tmp_path / "sample"
-    draw_detection_sample(root, train=2, val=1)
-    times = {p: p.stat().st_mtime_ns for p in root.rglob("*")}
-    monkeypatch.setattr(sample, "_draw_into", lambda *_: pytest.fail("drawn again"))
-    draw_detection_sample(root, train=2, val=1)
-    assert {p: p.stat().st_mtime_ns for p in root.rglob("*")} == times
-
-
-@pytest.mark.parametrize("lost", ["train/000002.jpg", "annotations/instances_val.json"])
-def test_an_incomplete_set_is_drawn_again(tmp_path, lost):
-    root = tmp_path / "sample"
-    draw_detection_sample(root, train=2, val=1)
-    before = contents(root)
-    (root / lost).unlink()
-    draw_detection_sample(root, train=2, val=1)
-    assert contents(root) == before
-    assert list(tmp_path.iterdir()) == [root]
-
-
-def test_other_parameters_or_another_version_replace_the_set(tmp_path, monkeypatch):
-    root = tmp_path / "sample"
-    draw_detection_sample(root, train=2, val=1)
-    draw_detection_sample(root, train=1, val=1)
-    assert len(load(root, "train")[0]["images"]) == 1 == len(list((root / "train").iterdir()))
-    monkeypatch.setattr(sample, "VERSION", sample.VERSION + 1)
-    draw_detection_sample(root, train=1, val=1)
-    assert json.loads((root / "sample.json").read_text())["version"] == sample.VERSION
-    assert list(tmp_path.iterdir()) == [root]
-
-
-def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
-    draw_detection_sample(tmp_path / "whole", train=3, val=1)
-    whole = contents(tmp_path / "whole")
-    draw = sample._draw_picture
-
-    def interrupted(seed: int, split: int, index: int):
-        if index == 2:
-            raise KeyboardInterrupt
-        return draw(seed, split, index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(sample, "_draw_picture", interrupted)
-        for root in (tmp_path / "new", tmp_path / "whole"):
-            with pytest.raises(KeyboardInterrupt):
-                draw_detection_sample(root, train=4, val=1)
-    assert list(tmp_path.iterdir()) == [tmp_path / "whole"]
-    assert contents(tmp_path / "whole") == whole
-    draw_detection_sample(tmp_path / "new", train=3, val=1)
-    assert contents(tmp_path / "new") == whole
-
-
-def test_an_empty_folder_is_filled(tmp_path):
-    draw_detection_sample(tmp_path, train=1, val=1)
-    assert {"sample.json", "train/000001.jpg", "val/000001.jpg"} < contents(tmp_path).keys()
-
-
-@pytest.mark.parametrize("name", ["notes.txt", "train/000001.jpg", "sample.json"])
-def test_a_foreign_folder_is_refused(tmp_path, name):
-    root = tmp_path / "precious"
-    (root / name).parent.mkdir(parents=True)
-    (root / name).write_text("{}")
-    with pytest.raises(ValueError, match="precious"):
-        draw_detection_sample(root, train=1, val=1)
-    assert contents(tmp_path) == {f"precious/{name}": b"{}"}
-
-
-def test_a_foreign_file_in_a_drawn_set_is_never_deleted(tmp_path):
-    root = tmp_path / "sample"
-    draw_detection_sample(root, train=1, val=1)
-    (root / "train" / "best.pt").write_text("mine")
-    before = contents(root)
-    with pytest.raises(ValueError, match="sample"):
-        draw_detection_sample(root, train=2, val=1)
-    assert contents(root) == before
-
-
-def test_is_silent_without_a_terminal(tmp_path, capfd):
-    draw_detection_sample(tmp_path / "sample", train=1, val=1)
-    assert capfd.readouterr() == ("", "")
-
-
-def test_needs_only_numpy_pillow_and_tqdm():
-    modules = set()
-    for source in (sample, drawing, sample_folder):
-        for node in ast.walk(ast.parse(inspect.getsource(source))):
-            if isinstance(node, ast.Import):
-                modules |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom):
-                modules.add(node.module or "")
-    assert {name for name in modules if name.startswith("tasks")} == {
-        "tasks.shared.drawing",
-        "tasks.shared.errors",
-        "tasks.shared.sample_folder",
-    }
-    assert {name.split(".")[0] for name in modules} - sys.stdlib_module_names == {"numpy", "PIL", "tqdm", "tasks"}

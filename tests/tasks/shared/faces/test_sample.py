@@ -14,6 +14,7 @@ from tasks.shared.faces.drawn.person import ATTRIBUTES
 from tasks.shared.faces.sample import EACH, draw_celeba_sample, draw_lfw_sample
 from tests.tasks.shared.faces.conftest import OPTIONS
 from tests.tasks.shared.faces.thumbnails import attribute_precision, val_at_far, verification
+from tests.tasks.shared.folders import contents
 
 TRAIN, VAL = 20, 8
 PEOPLE, OTHERS, PICTURES, VAL_PICTURES = 3, 4, 3, 4
@@ -35,10 +36,6 @@ def lfw_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def rows(file: Path) -> list[list[str]]:
     return [line.split() for line in file.read_text().splitlines()]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_celebas_layout(celeba_root: Path) -> None:
