@@ -166,6 +166,7 @@ def test_resizing_is_torchvisions_to_the_last_bit(sizes: tuple[int, int, int, in
     if layout != "a part":
         image = image.clone(memory_format=torch.preserve_format)
     resized = resize_to(image, new_height, new_width)
+    assert resized.permute(1, 2, 0).is_contiguous(), "channels last, as it says"
     assert torch.equal(resized, v2.functional.resize(image, [new_height, new_width], antialias=True))
 
 
