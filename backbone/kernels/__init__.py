@@ -29,16 +29,23 @@ TAKES = {
 """The arguments as in the .cpp files, without the number of threads, which comes last."""
 
 
+def load_library(module: str, loss: str) -> ctypes.CDLL | None:
+    """What was compiled as `module` when this was installed, if it was. loss: what is warned of if it is broken."""
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    try:
+        return ctypes.CDLL(spec.origin)
+    except OSError as error:
+        warnings.warn(f"{spec.origin}: cannot be loaded ({error}); {loss}", stacklevel=2)
+        return None
+
+
 @cache
 def kernels() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
     """What was compiled, by name and kind of numbers."""
-    spec = importlib.util.find_spec("backbone._kernels")
-    if spec is None or spec.origin is None:
-        return {}
-    try:
-        library = ctypes.CDLL(spec.origin)
-    except OSError as error:
-        warnings.warn(f"{spec.origin}: cannot be loaded ({error}); training on the CPU is slower", stacklevel=2)
+    library = load_library("backbone._kernels", "training on the CPU is slower")
+    if library is None:
         return {}
     found: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
     for (name, arguments), (dtype, kind) in product(TAKES.items(), KINDS.items()):

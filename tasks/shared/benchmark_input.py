@@ -16,11 +16,12 @@ from torchvision.transforms import transforms as v1
 
 from tasks.shared.benchmark import Options, Result, Suite
 from tasks.shared.contract import Normalize
-from tasks.shared.crops import Box, TrainCrop, eighths, in_blocks, random_box, random_crop_of
+from tasks.shared.crops import TrainCrop, at_eighths, eighths, random_box, random_crop_of
 from tasks.shared.drawn_photos import draw_photo, encode_photo
 from tasks.shared.encoded import BLOCK, EncodedImage
 from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images
+from tasks.shared.jpeg_part import Box
 from tasks.shared.picture_files import find_pictures
 from tasks.shared.runtime import keep_heap
 from tasks.shared.timing import compare
@@ -65,10 +66,7 @@ class Crop(NamedTuple):
         with Image.open(self.file) as image:
             width, height = image.size
         box = random_box(width, height, np.random.default_rng(self.seed), CROP)
-        if eighths(box, resolution) == BLOCK:
-            return box
-        left, top, w, h = (BLOCK * side for side in in_blocks(box))
-        return left, top, min(w, width - left), min(h, height - top)
+        return box if eighths(box, resolution) == BLOCK else at_eighths(box, BLOCK, width, height)
 
 
 Side = Callable[[], Tensor]

@@ -7,17 +7,16 @@ import numpy as np
 from torch import Tensor
 from torchvision.transforms import v2
 
-from tasks.shared.encoded import BLOCK, SCALES, EncodedImage
+from tasks.shared.encoded import BLOCK, SCALES, TURNED, EncodedImage, scaled_size
 from tasks.shared.errors import UserError
 from tasks.shared.images import resize_to
+from tasks.shared.jpeg_part import Box
 
 TRIES = 10
 # A crop of a large JPEG is decoded with at least so many times the pixels a side that it is resized to. Mean levels of
 # 255 from decoding all of it, 2048 pixels a side: 0.4 at 1.5, 0.25 at 2, 0.6 at 1. At 1 brightness shifts too, by 0.1.
 SPARE = 1.5
-LARGE = 1 << 15  # bytes of a JPEG; smaller ones are decoded about as soon as one has seen where they can be ended
 CROPS = ("short_side", "inception")
-Box = tuple[int, int, int, int]  # left, top, width and height
 
 
 class TrainCrop(NamedTuple):
@@ -56,24 +55,21 @@ def random_crop_of(
 ) -> tuple[Tensor, tuple[int, int]]:
     """`random_crop` of a picture that is still encoded, and the picture's height and width in pixels.
 
-    A JPEG of LARGE bytes is decoded no further down than the crop reaches. One of many pixels is decoded at n/8 of its
-    size as far as that leaves the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks
-    of 8 pixels, which are whole pixels at every such size. This is for training: the crop differs by some tenths of a
-    level. Evaluation decodes every pixel, as it was done for published figures.
+    Of a JPEG no more is decoded than the crop. One of many pixels is decoded at n/8 of its size as far as that leaves
+    the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks of 8 pixels, which are whole
+    pixels at every such size. This is for training: the crop differs by some tenths of a level. Evaluation decodes
+    every pixel, as it was done for published figures.
     """
     stored = picture.stored_size
     if stored is None:
         image = picture.decode()
         return random_crop(image, resolution, rng, crop), (image.shape[-2], image.shape[-1])
-    height, width = stored if picture.orientation < 5 else stored[::-1]
+    height, width = stored[::-1] if picture.orientation in TURNED else stored
     box = random_box(width, height, rng, crop)
     n = eighths(box, resolution)
-    scaled = picture.decode_scaled(n, rows=box[1] + box[3] if len(picture.data) >= LARGE else None)
-    if scaled is not None and n < BLOCK:
-        left, top, w, h = (n * side for side in in_blocks(box))
-        box = left, top, min(w, scaled.shape[-1] - left), min(h, scaled.shape[-2] - top)
-    part = _cut(picture.decode() if scaled is None else scaled, box, resolution)
-    return _mirror(part, rng, crop), (height, width)
+    part = picture.decode_part(n, box if n == BLOCK else at_eighths(box, n, width, height))
+    small = _cut(picture.decode(), box, resolution) if part is None else resize_to(part, resolution, resolution)
+    return _mirror(small, rng, crop), (height, width)
 
 
 def eighths(box: Box, resolution: int) -> int:
@@ -81,12 +77,11 @@ def eighths(box: Box, resolution: int) -> int:
     return next((n for n in SCALES if min(box[2:]) * n >= SPARE * resolution * BLOCK), BLOCK)
 
 
-def in_blocks(box: Box) -> Box:
-    """From pixels to JPEG's blocks, to the nearest."""
-    left, top, width, height = box
-    first, last = (left, top), (left + width, top + height)
-    (left, top), (right, bottom) = ([round(place / BLOCK) for place in corner] for corner in (first, last))
-    return left, top, right - left, bottom - top
+def at_eighths(box: Box, n: int, width: int, height: int) -> Box:
+    """The box, in pixels of a JPEG, in pixels of that JPEG at n/8 of its size, moved to the nearest blocks."""
+    left, top, right, bottom = (n * round(side / BLOCK) for side in (box[0], box[1], box[0] + box[2], box[1] + box[3]))
+    height, width = scaled_size(height, width, n)
+    return left, top, min(right, width) - left, min(bottom, height) - top
 
 
 def _cut(image: Tensor, box: Box, resolution: int) -> Tensor:

@@ -11,10 +11,12 @@ from PIL import ExifTags, Image
 from torch import Tensor
 
 from tasks.shared.images import JPEG, decode_image, read_bytes
-from tasks.shared.jpeg_rows import upper_part
+from tasks.shared.jpeg_part import Box, decode_part
+from tasks.shared.jpeg_rows import END, upper_part
 from tasks.shared.picture_files import printable
 
 BLOCK = 8  # pixels a side: what JPEG encodes together, and can decode as n x n pixels
+LARGE = 1 << 15  # bytes of a JPEG; smaller ones are decoded about as soon as one has seen where they can be ended
 SCALES = (1, 2, 4)  # the n below 8 that are worth it: 3 takes as long as 4, and 5 to 7 longer than all 8
 
 
@@ -59,21 +61,36 @@ class EncodedImage:
         rows: how many of the H are needed, from the top. What is below them may then be missing, and H less; what is
         damaged in the middle is then decoded as far as it goes, as `decode` does.
         """
-        size = self.stored_size
-        if size is None:
-            return None
-        orientation = self.orientation
-        if orientation != 1 and n < BLOCK and (size[0] % BLOCK or size[1] % BLOCK):
+        size, orientation = self.stored_size, self.orientation
+        if size is None or not self._keeps_blocks(n):
             return None
         upper = upper_part(self.data, rows) if rows is not None and orientation == 1 else None
         data, size = (self.data, size) if upper is None else (upper.data, (upper.rows, size[1]))
-        height, width = (-(-side * n // BLOCK) for side in size)
+        height, width = scaled_size(*size, n)
         try:
             pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=upper is None)
         except ValueError:
             return None
         assert pixels.shape == (height, width, 3)
         return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation)
+
+    def decode_part(self, n: int, box: Box) -> Tensor | None:
+        """A box of `decode_scaled(n)`, in its pixels: (3, height, width) uint8, to the last bit. None where that is."""
+        size, orientation = self.stored_size, self.orientation
+        if size is None or not self._keeps_blocks(n):
+            return None
+        if self.data[-2:].tobytes() == END:  # or what is below the box may be missing
+            pixels = decode_part(self.data, n, as_stored(box, size, n, orientation))
+            if pixels is not None:
+                return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation)
+        left, top, w, h = box
+        scaled = self.decode_scaled(n, -(-(top + h) * BLOCK // n) if len(self.data) >= LARGE else None)
+        return None if scaled is None else scaled[:, top : top + h, left : left + w]
+
+    def _keeps_blocks(self, n: int) -> bool:
+        """Whether the upright picture's blocks are the stored one's, so that it can be decoded smaller."""
+        size = self.stored_size
+        return n == BLOCK or self.orientation == 1 or (size is not None and not any(side % BLOCK for side in size))
 
     @cached_property
     def orientation(self) -> int:
@@ -88,9 +105,31 @@ class EncodedImage:
         return told if told in range(1, 9) else 1
 
 
+def scaled_size(height: int, width: int, n: int) -> tuple[int, int]:
+    """Of a JPEG with n x n pixels for each block of 8 x 8."""
+    return -(-height * n // BLOCK), -(-width * n // BLOCK)
+
+
+ACROSS, DOWN = (2, 3, 6, 7), (3, 4, 7, 8)  # EXIF orientations that are mirrored, after what follows
+TURNED = (5, 6, 7, 8)  # rows are columns
+
+
 def upright(image: Tensor, orientation: int) -> Tensor:
     """(..., H, W) as stored with that EXIF orientation, turned and mirrored as it is to be looked at."""
-    if orientation >= 5:
+    if orientation in TURNED:
         image = image.transpose(-2, -1)
-    mirrored = [axis for axis, whose in ((-1, (2, 3, 6, 7)), (-2, (3, 4, 7, 8))) if orientation in whose]
+    mirrored = [axis for axis, whose in ((-1, ACROSS), (-2, DOWN)) if orientation in whose]
     return image.flip(mirrored) if mirrored else image
+
+
+def as_stored(box: Box, size: tuple[int, int], n: int, orientation: int) -> Box:
+    """Where a box of the upright picture is in the stored one: both at n/8 of its size, height and width in pixels."""
+    height, width = scaled_size(*size, n)
+    if orientation in TURNED:
+        height, width = width, height
+    left, top, w, h = box
+    if orientation in ACROSS:
+        left = width - left - w
+    if orientation in DOWN:
+        top = height - top - h
+    return (top, left, h, w) if orientation in TURNED else (left, top, w, h)

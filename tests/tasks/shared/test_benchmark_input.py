@@ -42,13 +42,13 @@ def test_every_peer_gets_our_crops() -> None:
 
 @pytest.mark.parametrize("case", ["moved", "mirrored", "brighter"])
 def test_other_pictures_are_reported(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    cut = crops._cut
+    resize = crops.resize_to
     wrong = {
-        "moved": lambda image, box, resolution: cut(image.roll(3, -1), box, resolution),
-        "mirrored": lambda image, box, resolution: cut(image, box, resolution).flip(-1),
-        "brighter": lambda image, box, resolution: cut(image, box, resolution).clamp(max=254) + 1,
+        "moved": lambda image, *size: resize(image.roll(3, -1), *size),
+        "mirrored": lambda image, *size: resize(image, *size).flip(-1),
+        "brighter": lambda image, *size: resize(image, *size).clamp(max=254) + 1,
     }
-    monkeypatch.setattr(crops, "_cut", wrong[case])
+    monkeypatch.setattr(crops, "resize_to", wrong[case])
     results = input_suite(Options(rounds=1), resolution=64).results
     assert not any(result.checks["same_pictures"] for result in results)
 
