@@ -1,6 +1,6 @@
 """Depthwise separable convolutions (Sec. 3.1) as one operator: for networks that only answer, on a CPU in fp32."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,15 @@ COLUMNS = 32  # outputs that kernels/separable.cpp computes at once; their weigh
 LANES = 8  # channels, of which it takes multiples
 
 
+class Prepared(NamedTuple):
+    """For inputs of a shape: the output's, the kernel's sizes, and the weights as it reads them."""
+
+    shape: torch.Size
+    out: tuple[int, int, int, int]
+    sizes: tuple[int, ...]
+    packed: tuple[Tensor, ...]
+
+
 class FusedSeparableConv(nn.Module):
     """A depthwise convolution of 3x3, the pointwise one behind it, and both activations (kernels/separable.cpp).
 
@@ -26,7 +35,8 @@ class FusedSeparableConv(nn.Module):
     def __init__(self, depthwise: FusedConv2d, pointwise: FusedConv2d):
         super().__init__()
         self.depthwise, self.pointwise = depthwise, pointwise
-        self.packed: tuple[Tensor, ...] | None = None
+        self.ceiling = depthwise.ceiling
+        self.ready: Prepared | None = None  # for the shape that came last
 
     @staticmethod
     def takes(depthwise: FusedConv2d, pointwise: FusedConv2d) -> bool:
@@ -44,19 +54,24 @@ class FusedSeparableConv(nn.Module):
         return (isinstance(first, Conv2d) or first.padding == (1, 1)) and depthwise.ceiling == pointwise.ceiling
 
     def forward(self, x: Tensor) -> Tensor:
-        conv = self.depthwise.conv
-        if x.dim() != 4 or x.shape[1] != conv.in_channels or x.dtype != torch.float32 or is_exported() or not fit(x):
+        if x.dtype != torch.float32 or is_exported() or not fit(x):
             return self.pointwise(self.depthwise(x))
-        if self.packed is None:
-            self.packed = self._pack()
+        ready = self.ready
+        if ready is None or ready.shape != x.shape:
+            if x.dim() != 4 or x.shape[1] != self.depthwise.conv.in_channels:
+                return self.pointwise(self.depthwise(x))
+            ready = self.ready = self._prepare(x, self._pack() if ready is None else ready.packed)
+        y = torch.empty(ready.out, memory_format=torch.channels_last)
+        call(NAME, torch.float32, x, *ready.packed, y, ready.sizes, self.ceiling)
+        return y
+
+    def _prepare(self, x: Tensor, packed: tuple[Tensor, ...]) -> Prepared:
         batch, channels, height, width = x.shape
-        ((top, bottom), (left, right)), stride = self.depthwise.pads(x), conv.stride[0]
+        ((top, bottom), (left, right)), stride = self.depthwise.pads(x), self.depthwise.conv.stride[0]
         size = (height + top + bottom - 3) // stride + 1, (width + left + right - 3) // stride + 1
         outputs = self.pointwise.conv.out_channels
-        y = torch.empty(batch, outputs, *size, memory_format=torch.channels_last)
         sizes = (batch, height, width, channels, *size, outputs, stride, top, left)
-        call(NAME, x.dtype, x, *self.packed, y, sizes, self.depthwise.ceiling)
-        return y
+        return Prepared(x.shape, (batch, outputs, *size), sizes, packed)
 
     def _pack(self) -> tuple[Tensor, ...]:
         """Weights and biases as the kernel reads them."""
@@ -72,4 +87,4 @@ class FusedSeparableConv(nn.Module):
         return first.t().contiguous(), biases[0], pointwise.contiguous(), nn.functional.pad(biases[1], (0, behind))
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"packed": None}
+        return self.__dict__ | {"ready": None}

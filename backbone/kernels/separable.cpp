@@ -1,6 +1,7 @@
 // A depthwise convolution of 3x3 and the pointwise one behind it, each with bias and activation. See ../separable.py.
 //
-// Some rows of the map between the two are computed at a time, and stay in the cache until the product has read them.
+// Some rows of the map between the two are computed at a time, and stay in the cache until the product has read them;
+// of small maps all of them, as there the weights are more.
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
@@ -115,35 +116,81 @@ INLINE void multiply(const float* between, float* y, Count pixels, Count first, 
     }
 }
 
-// Rows `first` to `last` of all pictures' rows.
+// `pixels` of the map between, times the weights of the outputs from `first` to `last`.
 template <int N, int ROWS>
-INLINE void some_rows(const float* x, float* y, Count first, Count last, float* between, const Separable& of) {
-    const Count pixels = (last - first) * of.out_width;
-    for (Count row = first; row < last; ++row)
-        convolve<N>(x, row, between + (row - first) * of.out_width * of.step, of);
-    y += first * of.out_width * of.outputs;
-    for (Count o = 0; o < of.outputs; o += COLUMNS)
-        for (Count p = 0; p < pixels; p += ROWS)
-            multiply<N, ROWS>(between + p * of.step, y + p * of.outputs + o, pixels - p, o, of);
+INLINE void multiply_all(const float* between, float* y, Count pixels, Count first, Count last, const Separable& of) {
+    constexpr int HALF = (ROWS + 1) / 2;
+    for (Count o = first; o < last; o += COLUMNS)
+        for (Count p = 0; p < pixels; p += ROWS) {
+            const float* from = between + p * of.step;
+            float* to = y + p * of.outputs + o;
+            if (pixels - p > HALF)
+                multiply<N, ROWS>(from, to, pixels - p, o, of);
+            else
+                multiply<N, HALF>(from, to, pixels - p, o, of);
+        }
     if (of.past_caches) __builtin_ia32_sfence();
 }
 
-using SomeRows = void (*)(const float*, float*, Count, Count, float*, const Separable&);
-
 // Each compiled for a CPU, with as many sums as it has registers for.
-__attribute__((target("avx512f,fma"))) void avx512_rows(const float* x, float* y, Count first, Count last,
-                                                        float* between, const Separable& of) {
-    some_rows<16, MOST_ROWS>(x, y, first, last, between, of);
-}
+struct Code {
+    void (*convolve)(const float*, Count, float*, const Separable&);
+    void (*multiply)(const float*, float*, Count, Count, Count, const Separable&);
+};
 
-__attribute__((target("avx2,fma"))) void avx2_rows(const float* x, float* y, Count first, Count last, float* between,
-                                                   const Separable& of) {
-    some_rows<8, 3>(x, y, first, last, between, of);
-}
+#define CODE(CPU, TARGET, N, ROWS)                                                                                    \
+    __attribute__((target(TARGET))) static void CPU##_convolve(const float* x, Count row, float* to,                 \
+                                                               const Separable& of) {                                \
+        convolve<N>(x, row, to, of);                                                                                 \
+    }                                                                                                                \
+    __attribute__((target(TARGET))) static void CPU##_multiply(const float* between, float* y, Count pixels,         \
+                                                               Count first, Count last, const Separable& of) {       \
+        multiply_all<N, ROWS>(between, y, pixels, first, last, of);                                                  \
+    }                                                                                                                \
+    static const Code CPU{CPU##_convolve, CPU##_multiply};
 
-static SomeRows of_this_cpu() {
+CODE(avx512, "avx512f,fma", 16, MOST_ROWS)
+CODE(avx2, "avx2,fma", 8, 3)
+
+static const Code* of_this_cpu() {
     if (!__builtin_cpu_supports("fma")) return nullptr;
-    return __builtin_cpu_supports("avx512f") ? avx512_rows : __builtin_cpu_supports("avx2") ? avx2_rows : nullptr;
+    return __builtin_cpu_supports("avx512f") ? &avx512 : __builtin_cpu_supports("avx2") ? &avx2 : nullptr;
+}
+
+// Each thread computes some rows at a time, and multiplies them by all weights.
+static void by_rows(const Code& code, const float* x, float* y, const Separable& of, int threads) {
+    const Count rows = of.batch * of.out_height;
+    const Count pixels = std::max<Count>(BETWEEN / (of.step * sizeof(float)), 9 * MOST_ROWS);
+    const Count high = std::max<Count>(std::min(pixels / of.out_width, (rows + threads - 1) / threads), 1);
+#pragma omp parallel num_threads(threads)
+    {
+        const std::unique_ptr<float[]> between(new float[(high * of.out_width + MOST_ROWS) * of.step]);
+#pragma omp for schedule(static)
+        for (Count first = 0; first < rows; first += high) {
+            const Count some = std::min(rows - first, high);
+            for (Count row = 0; row < some; ++row)
+                code.convolve(x, first + row, between.get() + row * of.out_width * of.step, of);
+            code.multiply(between.get(), y + first * of.out_width * of.outputs, some * of.out_width, 0, of.outputs, of);
+        }
+    }
+}
+
+// The threads compute the whole map between, and each multiplies it by some of the weights, which it reads alone.
+static void by_outputs(const Code& code, const float* x, float* y, const Separable& of, int threads) {
+    const Count rows = of.batch * of.out_height, pixels = rows * of.out_width;
+    const Count blocks = (of.outputs + COLUMNS - 1) / COLUMNS;
+    const std::unique_ptr<float[]> between(new float[(pixels + MOST_ROWS) * of.step]);
+#pragma omp parallel num_threads(threads)
+    {
+#pragma omp for schedule(static)
+        for (Count row = 0; row < rows; ++row)
+            code.convolve(x, row, between.get() + row * of.out_width * of.step, of);
+#pragma omp for schedule(static)
+        for (int part = 0; part < threads; ++part) {
+            const Count first = blocks * part / threads * COLUMNS, end = blocks * (part + 1) / threads * COLUMNS;
+            code.multiply(between.get(), y, pixels, first, std::min(end, of.outputs), of);
+        }
+    }
 }
 
 extern "C" int separable_forward_fits() { return of_this_cpu() != nullptr; }
@@ -151,20 +198,12 @@ extern "C" int separable_forward_fits() { return of_this_cpu() != nullptr; }
 extern "C" void separable_forward_float(const float* x, const float* depthwise, const float* depthwise_bias,
                                         const float* pointwise, const float* pointwise_bias, float* y,
                                         const Sizes* sizes, float ceiling, int threads) {
-    const Count rows = sizes->batch * sizes->out_height;
-    const bool large = rows * sizes->out_width * sizes->outputs * Count(sizeof(float)) > LARGE;
+    const Count pixels = sizes->batch * sizes->out_height * sizes->out_width;
+    const bool large = pixels * sizes->outputs * Count(sizeof(float)) > LARGE;
     const Separable of{*sizes,         sizes->channels + 16, depthwise, depthwise_bias, pointwise,
                        pointwise_bias, ceiling,              large && sizes->outputs % COLUMNS == 0};
-    const SomeRows compute = of_this_cpu();
-    const Count pixels = std::max<Count>(BETWEEN / (of.step * sizeof(float)), 9 * MOST_ROWS);
-    const Count high = std::max<Count>(std::min(pixels / of.out_width, (rows + threads - 1) / threads), 1);
-#pragma omp parallel num_threads(threads)
-    {
-        const std::unique_ptr<float[]> between(new float[(high * of.out_width + MOST_ROWS) * of.step]);
-#pragma omp for schedule(static)
-        for (Count first = 0; first < rows; first += high)
-            compute(x, y, first, std::min(rows, first + high), between.get(), of);
-    }
+    const bool more_weights = of.outputs > pixels;  // than numbers between
+    (more_weights && threads > 1 ? by_outputs : by_rows)(*of_this_cpu(), x, y, of, threads);
 }
 
 #endif

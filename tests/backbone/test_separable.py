@@ -66,12 +66,16 @@ def test_it_computes_what_torch_does(
 ) -> None:
     net = pair(channels, outputs, stride, padding)
     ours, calls = fused(net), count_calls(monkeypatch)
-    for (height, width), batch, threads in product(SIZES, (1, 3), (1, 2, 5)):
-        torch.set_num_threads(threads)
+    for (height, width), batch in product(SIZES, (1, 3)):
         x = last(batch, channels, height, width)
-        exact, y = net.double()(x.double()), ours(x)
+        exact, answers = net.double()(x.double()), []
+        for threads in (1, 2, 5):  # more than one share out the rows, or where the maps are small the outputs
+            torch.set_num_threads(threads)
+            answers.append(ours(x))
+        y = answers[0]
         assert y.shape == exact.shape and y.is_contiguous(memory_format=torch.channels_last)
         torch.testing.assert_close(y.double(), exact, rtol=1e-5, atol=1e-5 * channels)
+        assert torch.equal(y, answers[1]) and torch.equal(y, answers[2])
     assert calls == [separable.NAME] * len(SIZES) * 6
 
 
@@ -219,4 +223,4 @@ def test_a_copy_packs_its_own_weights() -> None:
     net, x = fused(pair(16, 32, 1)), last(1, 16, 8, 8)
     expected = net(x)
     other = copy.deepcopy(net)
-    assert other[0].packed is None and torch.equal(other(x), expected)
+    assert other[0].ready is None and torch.equal(other(x), expected)
