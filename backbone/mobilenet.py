@@ -29,6 +29,7 @@ TABLE_1 = (
 )
 SHALLOW_DROPS = range(7, 12)  # Table 5: the five 512 -> 512 layers of stride 1
 ROUNDINGS = ("int", "divisible")
+MOST_CHANNELS = 1 << 16  # whose pointwise weights alone take 16 GB
 BLOCKS = ("separable", "conv")
 
 
@@ -43,6 +44,10 @@ def scale_channels(channels: int, alpha: float, rounding: str = "int") -> int:
     if rounding not in ROUNDINGS:
         raise ValueError(f"backbone.rounding={rounding!r}; expected one of {', '.join(ROUNDINGS)}")
     exact = channels * alpha
+    if exact > MOST_CHANNELS:
+        raise ValueError(
+            f"backbone.alpha={alpha} makes a layer of {exact:.0f} channels; expected {MOST_CHANNELS} at most"
+        )
     if rounding == "int":
         return max(int(exact), 8)
     nearest = max(int(exact + 4) // 8 * 8, 8)

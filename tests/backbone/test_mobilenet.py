@@ -106,6 +106,7 @@ def test_a_layer_that_shallow_drops_cannot_be_tapped():
         ({"alpha": -0.5}, r"backbone.alpha=-0.5;"),
         ({"alpha": math.nan}, r"backbone.alpha=nan;"),
         ({"alpha": math.inf}, r"backbone.alpha=inf;"),
+        ({"alpha": 65.0}, r"backbone.alpha=65.0 makes a layer of 66560 channels; expected 65536 at most"),
         ({"block": "dense"}, r"backbone.block='dense'.*separable, conv"),
         ({"padding": "valid"}, r"backbone.padding='valid'.*'same' or 'symmetric'"),
         ({"activation": "gelu"}, r"backbone.activation='gelu'.*relu, relu6"),
