@@ -48,7 +48,7 @@ class EncodedImage:
             return None
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(self.data)
-        except ValueError:
+        except (ValueError, KeyError):  # the latter for samplings that simplejpeg has no name for
             return None
         return None if colours in ("CMYK", "YCCK") else (height, width)
 

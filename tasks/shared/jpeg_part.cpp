@@ -14,7 +14,7 @@
 #endif
 
 constexpr JDIMENSION ROWS = 16;  // that are asked for at once
-constexpr JDIMENSION BESIDE = 1;  // columns on both sides, from which colours are smoothed
+constexpr JDIMENSION BESIDE = 2;  // columns on both sides, from which colours are smoothed (beside a single one they are repeated)
 
 struct Errors {
     jpeg_error_mgr manager;  // first, as the library knows it alone
@@ -29,12 +29,21 @@ struct Box {
     JDIMENSION left, top, width, height;
 };
 
+// Whether scans of a progressive file are missing, in whose place blocks are smoothed from their neighbours.
+static bool is_unfinished(const jpeg_decompress_struct& info) {
+    for (int component = 0; info.coef_bits && component < info.num_components; ++component)
+        for (int k = 0; k < DCTSIZE2; ++k)
+            if (info.coef_bits[component][k] != 0) return true;
+    return false;
+}
+
 // Whether the box lies in the picture and its pixels were decoded without a warning.
 static bool decode(jpeg_decompress_struct& info, int eighths, Box box, std::uint8_t* pixels) {
     jpeg_read_header(&info, TRUE);
     info.scale_num = eighths, info.scale_denom = 8, info.out_color_space = JCS_RGB;
     jpeg_start_decompress(&info);
     if (box.left + box.width > info.output_width || box.top + box.height > info.output_height) return false;
+    if (is_unfinished(info)) return false;
     JDIMENSION first = box.left - (box.left < BESIDE ? box.left : BESIDE);
     JDIMENSION last = box.left + box.width + BESIDE;
     if (last > info.output_width) last = info.output_width;

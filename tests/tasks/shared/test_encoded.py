@@ -77,6 +77,13 @@ def test_what_cannot_be_decoded_smaller_is_left_to_decode() -> None:
         assert apart(picture.decode(), pixels(photo(160, 96))) < 1
 
 
+def test_colours_in_rare_samplings_are_left_to_decode() -> None:
+    picture = encode(photo(160, 96), subsampling="4:4:4")
+    frame = picture.data.tobytes().index(b"\xff\xc0")
+    picture.data[frame + 11] = 0x14  # brightness has four rows to one of the colours'
+    assert picture.stored_size is None
+
+
 def test_of_damaged_files_decode_says_what_is_wrong() -> None:
     whole = encode(photo(1600, 1200)).data
     for data in (whole[: len(whole) // 2], whole[:40], whole[:3]):
