@@ -14,7 +14,7 @@
 #endif
 
 constexpr JDIMENSION ROWS = 16;  // that are asked for at once
-constexpr JDIMENSION BESIDE = 2;  // columns on both sides, from which colours are smoothed (beside a single one they are repeated)
+constexpr JDIMENSION BESIDE = 2;  // columns on both sides, from which colours are smoothed (of one they are repeated)
 
 struct Errors {
     jpeg_error_mgr manager;  // first, as the library knows it alone
