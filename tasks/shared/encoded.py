@@ -61,8 +61,8 @@ class EncodedImage:
         rows: how many of the H are needed, from the top. What is below them may then be missing, and H less; what is
         damaged in the middle is then decoded as far as it goes, as `decode` does.
         """
-        size, orientation = self.stored_size, self.orientation
-        if size is None or not self._keeps_blocks(n):
+        size, orientation = self._size_for(n), self.orientation
+        if size is None:
             return None
         upper = upper_part(self.data, rows) if rows is not None and orientation == 1 else None
         data, size = (self.data, size) if upper is None else (upper.data, (upper.rows, size[1]))
@@ -76,8 +76,8 @@ class EncodedImage:
 
     def decode_part(self, n: int, box: Box) -> Tensor | None:
         """A box of `decode_scaled(n)`, in its pixels: (3, height, width) uint8, to the last bit. None where that is."""
-        size, orientation = self.stored_size, self.orientation
-        if size is None or not self._keeps_blocks(n):
+        size, orientation = self._size_for(n), self.orientation
+        if size is None:
             return None
         if self.data[-2:].tobytes() == END:  # or what is below the box may be missing
             pixels = decode_part(self.data, n, as_stored(box, size, n, orientation))
@@ -87,10 +87,12 @@ class EncodedImage:
         scaled = self.decode_scaled(n, -(-(top + h) * BLOCK // n) if len(self.data) >= LARGE else None)
         return None if scaled is None else scaled[:, top : top + h, left : left + w]
 
-    def _keeps_blocks(self, n: int) -> bool:
-        """Whether the upright picture's blocks are the stored one's, so that it can be decoded smaller."""
+    def _size_for(self, n: int) -> tuple[int, int] | None:
+        """stored_size, if it can be decoded at n/8 of it: where turning it leaves the blocks of 8 x 8 what they are."""
         size = self.stored_size
-        return n == BLOCK or self.orientation == 1 or (size is not None and not any(side % BLOCK for side in size))
+        if size is None or n == BLOCK or self.orientation == 1:
+            return size
+        return None if any(side % BLOCK for side in size) else size
 
     @cached_property
     def orientation(self) -> int:

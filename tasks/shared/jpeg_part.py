@@ -17,7 +17,7 @@ TAKES = (ctypes.c_void_p, ctypes.c_int64, INT, INT, INT, INT, INT, ctypes.c_void
 @cache
 def decoder() -> Callable[..., int] | None:
     """The function of jpeg_part.cpp, if it was compiled."""
-    library = load_library("tasks.shared._jpeg", "large photos take longer to decode")
+    library = load_library("tasks.shared._jpeg", "photos take longer to decode")
     if library is None:
         return None
     library.jpeg_part.argtypes, library.jpeg_part.restype = TAKES, INT

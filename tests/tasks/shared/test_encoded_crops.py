@@ -62,6 +62,18 @@ def test_crops_of_small_pictures_are_the_same_to_the_last_bit(
         assert torch.equal(part, expected)
 
 
+@pytest.mark.skipif(jpeg_part.decoder() is None, reason="libjpeg-turbo's headers were missing when this was installed")
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("size", [(280, 200), (1600, 1200)])
+def test_no_more_than_the_crop_is_decoded(
+    size: tuple[int, int], orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for whole in ("decode", "decode_scaled"):
+        monkeypatch.setattr(EncodedImage, whole, lambda *_: pytest.fail("decoded more"))
+    crop, _ = random_crop_of(encode(photo(*size), orientation), 100, np.random.default_rng(0), TrainCrop())
+    assert crop.shape == (3, 100, 100)
+
+
 def test_no_crop_is_decoded_with_fewer_pixels_than_it_keeps_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
     picture = encode(photo(1600, 1200))
     asked: list[int] = []
