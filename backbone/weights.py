@@ -3,7 +3,9 @@
 import json
 import logging
 import math
+import os
 import re
+import secrets
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -106,11 +108,11 @@ def save_weights(
     """Write `net` to a safetensors file that says itself how the network must be built.
 
     classifier, background, resolution: as in `Published`, for `read_weights` to find again.
-    The file appears when it is whole. Raises ValueError if its folder does not exist.
+    The file appears when it is whole. Raises ValueError if its folder does not exist, OSError if it cannot be written.
     """
     path = Path(path)
     with optional_library(path, "safetensors"):
-        from safetensors.torch import save_file
+        from safetensors.torch import save
     if not path.parent.is_dir():
         raise ValueError(f"{path}: its folder does not exist")
     tensors = dict(net.state_dict()) | {f"classifier.{key}": tensor for key, tensor in (classifier or {}).items()}
@@ -120,13 +122,16 @@ def save_weights(
         "resolution": resolution,
         "folded": bool(folded_norms(net)),
     }
-    beside = path.with_name(f".{path.name}.part")
+    data = save(
+        {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+        {"format": "pt", METADATA: json.dumps(said)},
+    )
+    beside = path.with_name(f".part-{secrets.token_hex(6)}")
     try:
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            beside,
-            {"format": "pt", METADATA: json.dumps(said)},
-        )
+        with beside.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

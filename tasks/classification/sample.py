@@ -17,6 +17,7 @@ from tqdm import tqdm
 from tasks.shared.drawing import any_colour, background, photograph
 from tasks.shared.errors import UserError
 from tasks.shared.sample_folder import keep_sample
+from tasks.shared.writing import encode_picture
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn classification sample"
@@ -147,7 +148,8 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 folder.mkdir(parents=True)
                 for index in range(count):
                     picture, quality = _draw_picture(seed, split, label, index)
-                    picture.save(folder / f"{name}_{index + 1:05d}.jpg", quality=quality)
+                    file = folder / f"{name}_{index + 1:05d}.jpg"
+                    file.write_bytes(encode_picture(picture, "JPEG", quality=quality))
                     bar.update()
 
 

@@ -6,7 +6,6 @@ The same parameters give the same bytes in the same environment.
 """
 
 import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +17,7 @@ from tqdm import tqdm
 from tasks.dogs.sample_drawing import EARS, TAILS, draw_picture
 from tasks.shared.errors import UserError
 from tasks.shared.sample_folder import keep_sample
+from tasks.shared.writing import encode_picture
 
 VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT, WEB_FORMAT = "drawn dogs sample", "drawn noisy dogs sample"
@@ -112,7 +112,7 @@ def _draw_official(root: Path, train: int, val: int, seed: int) -> None:
 def _draw_web(root: Path, train: int, val: int, web: int, seed: int) -> None:
     for breed in BREEDS:
         (root / breed).mkdir(parents=True)
-    with (root / "web_truth.csv").open("w", newline="") as file:
+    with (root / "web_truth.csv").open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["path", "kind", "class", "test_picture"])
         found = _web_files(seed, train, val, web)
@@ -144,7 +144,8 @@ def _draw_one(root: Path, seed: int, part: int, label: int, index: int, train: i
     (root / "Annotation" / stem).write_text(
         ANNOTATION.format(
             folder=number[1:], stem=stem.split("/")[1], width=image.width, height=image.height, name=name, box=corners
-        )
+        ),
+        "utf-8",
     )
     return f"{stem}.jpg"
 
@@ -208,6 +209,4 @@ def _guise(rng: np.random.Generator, image: Image.Image, kind: int) -> Image.Ima
 
 
 def _jpeg(image: Image.Image, rng: np.random.Generator) -> bytes:
-    file = io.BytesIO()
-    image.save(file, "jpeg", quality=int(rng.integers(*QUALITY, endpoint=True)))
-    return file.getvalue()
+    return encode_picture(image, "JPEG", quality=int(rng.integers(*QUALITY, endpoint=True)))

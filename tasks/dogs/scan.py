@@ -15,6 +15,7 @@ from PIL import Image
 
 from tasks.shared.errors import UserError
 from tasks.shared.progress import track
+from tasks.shared.writing import make_folder, probe_folder, whole_file
 
 log = logging.getLogger(__name__)
 SIDE = 16  # of a hash: 256 bits, since 64 make strangers alike among millions of pairs
@@ -52,6 +53,7 @@ def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
     new = np.flatnonzero(place < 0)
     if len(new):
         log.info("looking at %d files of %s, once: %s keeps what is found", len(new), root, cache)
+        probe_folder("data.cache", cache.parent)
         start = time.monotonic()
         parts = [] if known is None else [_without(known, names[new])]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and transforming leave Python's lock
@@ -159,7 +161,6 @@ def _read_cache(path: Path) -> pa.Table | None:
 
 
 def _write_cache(path: Path, table: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    pq.write_table(table, part)
-    part.replace(path)
+    make_folder(path.parent, "data.cache")
+    with whole_file(path, "data.cache") as part:
+        pq.write_table(table, part)

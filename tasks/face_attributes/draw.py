@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tasks.shared.classification.draw import NEUTRAL, RIGHT, WRONG, fit_text
+from tasks.shared.writing import save_figure
 
 ROW, COLUMN, ROWS = 22, 230, 20  # pixels of an attribute's row and of a column of them; rows in a column
 TALLEST = 480  # pixels that the picture is enlarged to at most
@@ -59,4 +60,4 @@ def draw_precisions(
     if len(networks) > 1:
         axes.legend(loc="lower right")
     axes.grid(alpha=0.3, axis="x")
-    figure.savefig(path, dpi=110)
+    save_figure(path, figure, "output", dpi=110)

@@ -1,7 +1,7 @@
 """Average precision by attribute, and how near a student is to its teacher (Sec. 4.5, Table 12)."""
 
-import csv
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch.distributed as dist
 from tasks.face_attributes.draw import draw_precisions
 from tasks.face_attributes.metrics import Bools, Floats, agreement, average_precisions, emulation, mean_of_known
 from tasks.shared.contract import Targets
+from tasks.shared.writing import write_rows
 
 TEACHER = "teacher_"  # before the name of a figure of the teacher's
 
@@ -89,15 +90,13 @@ class AttributeEvaluator:
         if TEACHER in networks:
             columns["agreement"] = agreement(*networks.values()).tolist()
             columns["emulation"] = emulation(*networks.values()).tolist()
-        with (folder / "attributes.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(columns)
-            rows.writerows([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
-        with (folder / "predictions.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["file", *self.names])
-            for name, logits in zip(self.files, self.logits, strict=True):
-                rows.writerow([name, *(f"{p:.4f}" for p in 0.5 * (1 + np.tanh(logits / 2)))])
+        cells = ([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
+        write_rows(folder / "attributes.csv", chain([columns], cells), "output")
+        answers = (
+            [name, *(f"{p:.4f}" for p in 0.5 * (1 + np.tanh(logits / 2)))]
+            for name, logits in zip(self.files, self.logits, strict=True)
+        )
+        write_rows(folder / "predictions.csv", chain([["file", *self.names]], answers), "output")
 
     def _networks(self) -> dict[str, Floats]:
         """Logits (N, A): `""` for the network, `"teacher_"` for the teacher."""

@@ -11,6 +11,7 @@ from tasks.facenet.draw import Shown, draw_pair
 from tasks.facenet.pairs import Floats, listed_distances
 from tasks.shared.images import read_image, to_pil
 from tasks.shared.picture_files import printable
+from tasks.shared.writing import write_picture, write_text
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +28,9 @@ def compare_two(files: tuple[Path, Path], vectors: Floats, threshold: float | No
     told = f"distance {distance:.4f}: {verdict} ({limit})"
     first, second = map(printable, files)
     content = {"first": first, "second": second, "distance": distance, "threshold": threshold, "one_person": one}
-    (output / "comparison.json").write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", "output")
     left, right = (to_pil(read_image(file, exif=True)) for file in files)
-    draw_pair(Shown(left, right, distance), told).save(output / "comparison.jpg", quality=92)
+    write_picture(output / "comparison.jpg", draw_pair(Shown(left, right, distance), told), "output")
     log.info("%s and %s: %s", first, second, told)
 
 

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tasks.facenet.metrics import Roc
 from tasks.facenet.pairs import Floats
 from tasks.shared.classification.draw import fit_text
+from tasks.shared.writing import save_figure
 
 STRIP, SMALLEST = 14, 256  # pixels: height of a strip, and a picture's least width
 TILE, CAPTION, GAP, SHOWN = 120, 24, 14, 6  # pixels of a picture, of a caption and between; pairs of each kind
@@ -78,7 +79,7 @@ def draw_roc(rocs: Mapping[str, Roc], far: float, path: Path) -> None:
              ylabel="VAL: pairs of one person found")  # fmt: skip
     axes.legend(loc="lower right")
     axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=110)
+    save_figure(path, figure, "output", dpi=110)
 
 
 def draw_mistakes(taken_for_one: Sequence[Shown], taken_for_two: Sequence[Shown], threshold: float) -> Image.Image:

@@ -10,6 +10,7 @@ import pyarrow.parquet
 from torch import Tensor
 
 from tasks.facenet.pairs import Floats
+from tasks.shared.writing import whole_file
 
 FORMATS = ("npz", "parquet")
 
@@ -28,10 +29,13 @@ def save_embeddings(folder: Path, kind: str, files: Sequence[str], **vectors: Fl
     """
     path = folder / f"embeddings.{kind}"
     if kind == "npz":
-        np.savez(path, files=np.array(files, dtype=np.str_), **vectors)  # type: ignore[arg-type]
+        with whole_file(path, "output") as part:
+            np.savez(part, files=np.array(files, dtype=np.str_), **vectors)  # type: ignore[arg-type]
     else:
         columns: dict[str, pa.Array] = {"file": pa.array(files, pa.string())}
         for name, rows in vectors.items():
             columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(rows.ravel()), rows.shape[1])
-        pyarrow.parquet.write_table(pa.table(columns), path)
+        table = pa.table(columns)
+        with whole_file(path, "output") as part:
+            pyarrow.parquet.write_table(table, part)
     return path

@@ -1,6 +1,5 @@
 """How well embeddings tell persons apart, and how near they are to a teacher's (Sec. 4.7, Table 14)."""
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from tasks.facenet.pair_sets import AllPairs, ListedPairs, PairSet
 from tasks.facenet.pairs import Floats, Ints, Nearest
 from tasks.shared.contract import Targets
 from tasks.shared.images import to_pil
+from tasks.shared.writing import write_picture, write_rows
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ class FaceEvaluator:
         for_one = self._shown(different, different.distances < threshold)
         for_two = self._shown(same, same.distances >= threshold)
         if for_one or for_two:
-            draw_mistakes(for_one, for_two, threshold).save(path, quality=92)
+            write_picture(path, draw_mistakes(for_one, for_two, threshold), "output")
 
     def _shown(self, pairs: Nearest, wrong: np.ndarray) -> list[Shown]:
         assert self.picture is not None
@@ -180,10 +180,9 @@ class FaceEvaluator:
         pairs, kept = self._listed()
         files = [self.files[k] for k in self._order()]
         folds = [""] * len(pairs.places) if self.folds is None else self.folds[kept].tolist()
-        with path.open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["first", "second", "one_person", "fold", "distance", "taken_for_one"])
-            columns = (pairs.places.tolist(), pairs.shows_one.tolist(), folds, pairs.distances(vectors).tolist())
-            for (first, second), one, fold, distance in zip(*columns, strict=True):
-                taken = "" if threshold is None else int(distance < threshold)
-                rows.writerow([files[first], files[second], int(one), fold, f"{distance:.6f}", taken])
+        rows: list[list[Any]] = [["first", "second", "one_person", "fold", "distance", "taken_for_one"]]
+        columns = (pairs.places.tolist(), pairs.shows_one.tolist(), folds, pairs.distances(vectors).tolist())
+        for (first, second), one, fold, distance in zip(*columns, strict=True):
+            taken = "" if threshold is None else int(distance < threshold)
+            rows.append([files[first], files[second], int(one), fold, f"{distance:.6f}", taken])
+        write_rows(path, rows, "output")

@@ -15,6 +15,7 @@ from tasks.planet.count import Occupied
 from tasks.planet.s2 import Floats, Ids
 from tasks.planet.sphere import coordinates
 from tasks.shared.errors import UserError
+from tasks.shared.writing import write_text
 
 FORMAT = "mobilenet-toolkit cells 1"
 COLUMNS = ("token", "count", "mean_lat", "mean_lon", "centre_lat", "centre_lon")
@@ -123,9 +124,7 @@ class Cells:
 
     def save(self, file: Path) -> None:
         """Write the file. It appears when it is whole."""
-        part = file.with_name(f".{file.name}.part")
-        part.write_text(self.text())
-        part.replace(file)
+        write_text(file, self.text(), "output")
 
     @classmethod
     def load(cls, file: Path) -> "Cells":

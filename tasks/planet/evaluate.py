@@ -1,6 +1,5 @@
 """Great-circle errors of answers, in the figures of Table 11."""
 
-import csv
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from tasks.planet.s2 import Floats
 from tasks.planet.sphere import great_circle_km
 from tasks.planet.table11 import table11
 from tasks.shared.contract import Targets
+from tasks.shared.writing import write_rows, write_text
 
 log = logging.getLogger(__name__)
 
@@ -63,16 +63,15 @@ class PlaceEvaluator:
     def save(self, folder: Path) -> None:
         """predictions.csv, and table11.md, which is printed too."""
         truth, answers, errors = self._errors()
-        with (folder / "predictions.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["file", "lat", "lon", "answer_lat", "answer_lon", "km", "cell", "probability"])
-            for k, name in enumerate(self.files):
-                best, probability = self.rows[k][4:]
-                places = [f"{x:.6f}" for x in (*truth[k], *answers[k])]
-                token = self.cells.tokens[int(best)]
-                rows.writerow([name, *places, f"{errors[k]:.3f}", token, f"{probability:.6f}"])
+        rows = [["file", "lat", "lon", "answer_lat", "answer_lon", "km", "cell", "probability"]]
+        for k, name in enumerate(self.files):
+            best, probability = self.rows[k][4:]
+            places = [f"{x:.6f}" for x in (*truth[k], *answers[k])]
+            token = self.cells.tokens[int(best)]
+            rows.append([name, *places, f"{errors[k]:.3f}", token, f"{probability:.6f}"])
+        write_rows(folder / "predictions.csv", rows, "output")
         table = table11(distance_metrics(errors), len(errors))
-        (folder / "table11.md").write_text(table)
+        write_text(folder / "table11.md", table, "output")
         log.info("%s", table)
 
     def _errors(self) -> tuple[Floats, Floats, Floats]:

@@ -12,6 +12,7 @@ from tasks.planet.s2 import levels
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
 from tasks.shared.progress import track
+from tasks.shared.writing import probe_file, save_figure
 
 
 def prepare(
@@ -41,6 +42,7 @@ def prepare(
             raise UserError(f"output: {path} exists already; choose another")
     if not file.parent.is_dir():
         raise UserError(f"output={output}: its folder does not exist")
+    probe_file("output", file)
 
     start = time.perf_counter()
     counter = Counter(max_level)
@@ -55,7 +57,7 @@ def prepare(
     if picture:
         from tasks.planet.world_map import partition_map
 
-        partition_map(cells).savefig(file.with_suffix(".png"), dpi=150)
+        save_figure(file.with_suffix(".png"), partition_map(cells), "output", dpi=150)
         print(f"written: {file.with_suffix('.png')}")
     return cells
 

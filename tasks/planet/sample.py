@@ -13,6 +13,7 @@ from tasks.planet.sample_drawing import draw_picture
 from tasks.planet.sample_world import World, moment, people
 from tasks.shared.errors import UserError
 from tasks.shared.sample_folder import keep_sample
+from tasks.shared.writing import encode_picture
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn geotagged sample"
@@ -50,7 +51,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
         for side, (name, count) in enumerate(counts.items()):
             (root / name).mkdir(parents=True)
             everyone = people(world, count, seed, side)
-            with (root / TABLES[name]).open("w", newline="") as file:
+            with (root / TABLES[name]).open("w", encoding="utf-8", newline="") as file:
                 rows = csv.writer(file)
                 rows.writerow(COLUMNS)
                 for index in range(count):
@@ -60,6 +61,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                     look = world.look(rng, lat, lon, continent)
                     picture = draw_picture(rng, look, person.tint)
                     path = f"{name}/photo_{index + 1:05d}.jpg"
-                    picture.save(root / path, quality=int(rng.integers(*QUALITY, endpoint=True)))
+                    quality = int(rng.integers(*QUALITY, endpoint=True))
+                    (root / path).write_bytes(encode_picture(picture, "JPEG", quality=quality))
                     rows.writerow([path, lat, lon, person.name, moment(rng).isoformat(" ")[:19]])
                     bar.update()

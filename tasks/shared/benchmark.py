@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError
 from tasks.shared.timing import Comparison
+from tasks.shared.writing import make_folder, probe_file, write_text
 
 # Each a function of Options that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
@@ -84,8 +85,9 @@ def run_suites(
             rows.append({"suite": name, "case": case} | described | times._asdict() | checks)
             different += [f"{name}, {case}: {check}" for check, passed in checks.items() if not passed]
     if output is not None:
-        Path(output).parent.mkdir(parents=True, exist_ok=True)
-        Path(output).write_text(json.dumps({"machine": facts, "rounds": rounds, "results": rows}, indent=2) + "\n")
+        make_folder(Path(output).parent, "output")
+        told = {"machine": facts, "rounds": rounds, "results": rows}
+        write_text(Path(output), json.dumps(told, indent=2) + "\n", "output")
         print(f"results: {output}")
     return different
 
@@ -100,12 +102,10 @@ def _check(suite: str, options: Options, threads: int, output: str | None) -> li
             problems.append(f"{key}={value}; expected a whole number of at least 1")
     if options.images is not None and not Path(options.images).is_dir():
         problems.append(f"images={options.images}: no such folder")
-    if output is not None:
-        check_place("output", Path(output))
-    if output is not None and Path(output).is_dir():
-        problems.append(f"output={output} is a folder; expected a file")
     if problems:
         raise UserError("\n".join(problems))
+    if output is not None:
+        probe_file("output", Path(output))
     return list(SUITES) if suite == "all" else [suite]
 
 

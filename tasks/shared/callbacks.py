@@ -9,9 +9,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from tasks.shared.checkpoint import replace_file
+from tasks.shared.checkpoint import write_checkpoint
 from tasks.shared.timing import peak_memory
+from tasks.shared.writing import PART
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +35,8 @@ class Checkpoints(Callback):
 
     Where the evaluator gives none of the task's `curves`, there is no best one.
 
-    Both are written beside and moved into place, so that a stop at any moment, even a kill, leaves whole files:
-    an interrupted run resumes at the beginning of the epoch that it was in.
+    Both appear whole (`WholeCheckpoints`), so that a stop at any moment, even a kill, leaves whole files: an
+    interrupted run resumes at the beginning of the epoch that it was in.
     """
 
     def __init__(self, folder: Path, curves: Sequence[str], resumed: bool):
@@ -43,6 +45,9 @@ class Checkpoints(Callback):
         self.validated = False
 
     def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            for part in self.folder.glob(f"{PART}*"):  # of a process that was killed as it wrote
+                part.unlink()
         if not self.resumed:
             self._save(trainer, "last")
 
@@ -65,10 +70,14 @@ class Checkpoints(Callback):
         self.best = state_dict["best"]
 
     def _save(self, trainer: pl.Trainer, name: str, weights_only: bool = False) -> None:
-        temporary = self.folder / f"{name}.ckpt.part"
-        trainer.save_checkpoint(temporary, weights_only=weights_only)
-        if trainer.is_global_zero:
-            replace_file(temporary, self.folder / f"{name}.ckpt")
+        trainer.save_checkpoint(self.folder / f"{name}.ckpt", weights_only=weights_only)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """How Lightning writes them: beside their place, synced, and moved there."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        write_checkpoint(Path(path), checkpoint)
 
 
 class LineProgress(Callback):

@@ -1,7 +1,6 @@
 """Checkpoints that carry their config, and never run code."""
 
 import logging
-import os
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tasks.shared.errors import UserError
+from tasks.shared.writing import whole_file
 
 log = logging.getLogger(__name__)
 KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does not know of
@@ -78,14 +78,14 @@ def write_weights(
     path: Path, config: dict[str, Any], info: dict[str, Any], num_classes: int, weights: dict[str, Tensor]
 ) -> None:
     """Write a checkpoint of weights alone, such as weights from elsewhere. num_classes 0: a backbone without a head."""
-    part = path.with_name(f"{path.name}.part")
     carried = {"config": config, "info": info, "num_classes": num_classes}
-    torch.save({"state_dict": {f"task.{name}": t for name, t in weights.items()}, KEY: carried}, part)
-    replace_file(part, path)
+    write_checkpoint(path, {"state_dict": {f"task.{name}": t for name, t in weights.items()}, KEY: carried})
 
 
-def replace_file(temporary: Path, final: Path) -> None:
-    """Put a completely written file in place in one step, so that a stop at any time leaves the old or the new."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(final)
+def write_checkpoint(path: Path, content: Any, key: str = "output") -> None:
+    """As a whole file, see `whole_file`: never through a temporary folder, or a second time in memory.
+
+    Given a path, torch says nothing of a full disk but where its own count went wrong; of a file, the cause is told.
+    """
+    with whole_file(path, key) as part, part.open("wb") as file:
+        torch.save(content, file)

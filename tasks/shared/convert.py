@@ -1,7 +1,6 @@
 """Published weights as a run of this toolkit, and back."""
 
 import logging
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tasks.shared.images import collate_images, read_image
 from tasks.shared.names import read_classes
 from tasks.shared.picture_files import find_pictures
 from tasks.shared.progress import track
+from tasks.shared.writing import whole_file, whole_folder, write_bytes
 
 log = logging.getLogger(__name__)
 MOST_PICTURES = 1000  # more change a channel's statistics no further
@@ -97,12 +97,10 @@ def write_run(
     if not info:
         weights = {name: t for name, t in weights.items() if name.startswith("backbone.")}
         log.info("%s holds no head: train one with init.run=%s init.head=new", published.source, output)
-    part = output.with_name(f".{output.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "checkpoints").mkdir(parents=True)
-    (part / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    write_weights(part / "checkpoints/best.ckpt", config, info, len(info.get("class_names", [])), weights)
-    part.rename(output)
+    with whole_folder(output, "output") as part:
+        (part / "checkpoints").mkdir()
+        (part / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8")
+        write_weights(part / "checkpoints/best.ckpt", config, info, len(info.get("class_names", [])), weights)
 
 
 def _settle_folded(task: Task, pictures: Path | None) -> None:
@@ -137,7 +135,7 @@ def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
     kind: "safetensors" for this toolkit's own names and what the network must be built like, or "timm" for timm's
     names, to load into its `mobilenetv1_100` and the like.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from backbone.sources.timm import to_timm
     from backbone.weights import save_weights
@@ -149,7 +147,8 @@ def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
         raise UserError(f"output={output}: its folder does not exist")
     try:
         if kind == "safetensors":
-            save_weights(task.backbone, output, classifier=head, resolution=checkpoint.config["resolution"])  # type: ignore[arg-type]
+            with whole_file(output, "output") as part:
+                save_weights(task.backbone, part, classifier=head, resolution=checkpoint.config["resolution"])  # type: ignore[arg-type]
         else:
             if not isinstance(task.backbone, MobileNetV1) or task.backbone.arguments["padding"] != "symmetric":
                 raise UserError(
@@ -157,9 +156,8 @@ def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
                     "this run; expected one with backbone.padding=symmetric"
                 )
             tensors = to_timm(task.backbone.state_dict(), head, task.backbone.arguments["bn_eps"])
-            part = output.with_name(f".{output.name}.part")
-            save_file({name: t.contiguous() for name, t in tensors.items()}, part, {"format": "pt"})
-            part.replace(output)
+            data = save({name: t.contiguous() for name, t in tensors.items()}, {"format": "pt"})
+            write_bytes(output, data, "output")
     except ValueError as error:
         raise UserError(str(error)) from error
     taken = {"head.weight", "head.bias"}

@@ -11,15 +11,15 @@ import lightning.pytorch as pl
 import torch
 import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
-from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from backbone.kernels import kernels
 from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, target_of
-from tasks.shared.callbacks import Checkpoints, LineProgress
+from tasks.shared.callbacks import Checkpoints, LineProgress, WholeCheckpoints
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
 from tasks.shared.contract import Data, Task
+from tasks.shared.curves import Curves
 from tasks.shared.distillation.lessons import teach, teacher_of
 from tasks.shared.distillation.report import report_student
 from tasks.shared.distillation.teacher import Teacher
@@ -32,6 +32,7 @@ from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
 from tasks.shared.settings import check_settings, try_optimizer
 from tasks.shared.transfer import freeze, source_of, start_from, warn_if_seen
+from tasks.shared.writing import faults_told, write_picture, write_text
 
 log = logging.getLogger(__name__)
 
@@ -77,9 +78,12 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
     if is_first_process():
         folder.mkdir(parents=True, exist_ok=resume is not None or staged)
-        (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        write_text(output / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
         for name, report in data.reports.items():
-            report.save(output / name) if isinstance(report, Image.Image) else (output / name).write_text(report)
+            if isinstance(report, Image.Image):
+                write_picture(output / name, report, "output")
+            else:
+                write_text(output / name, report, "output")
         log.info("run: %s", output)
         if trainer.strategy.root_device.type == "cpu" and not kernels():
             log.info(
@@ -89,7 +93,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         path = resume.path if resume else None
-        with failing_as_one(trainer, output):
+        with failing_as_one(trainer, output), faults_told(output / "logs", "output"):
             trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         log.info("stopped; go on with: python tools/train.py resume=%s", output)
@@ -171,8 +175,9 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         enable_model_summary=False,
         enable_checkpointing=False,
         log_every_n_steps=10,
-        logger=[make(output, name="logs", version=version) for make in (CSVLogger, TensorBoardLogger)],
+        logger=[Curves(output / "logs" / f"version_{version}")],
         callbacks=[checkpoints, progress, LearningRateMonitor("step")],
+        plugins=[WholeCheckpoints()],
     )
     try:
         return pl.Trainer(**arguments)

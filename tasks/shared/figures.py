@@ -13,10 +13,11 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError
 from tasks.shared.labels import label_points
 from tasks.shared.points import COUNTED, PAPER, Point, counted_points, order, paper_points, print_points, run_point
 from tasks.shared.runs import find_runs
+from tasks.shared.writing import make_folder, probe_folder, save_figure
 
 log = logging.getLogger(__name__)
 TASK = "classification"
@@ -42,7 +43,7 @@ def draw_figures(runs: str | None, output: str | None, paper: bool) -> list[Path
     folder = Path(output or str(runs))
     if folder.exists() and not folder.is_dir():
         raise UserError(f"output={folder} is a file; expected a folder")
-    check_place("output", folder)
+    probe_folder("output", folder)
     if runs is None:
         points = counted_points()
         figures = {"figure4_cost": cost_figure_4(points), "figure5_cost": cost_figure_5(points)}
@@ -51,7 +52,7 @@ def draw_figures(runs: str | None, output: str | None, paper: bool) -> list[Path
         print_points(points)
         points += paper_points() if paper else []
         figures = {"figure4": figure_4(points), "figure5": figure_5(points)}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "output")
     for name, figure in figures.items():
         write_figure(figure, folder / name)
     return [folder / f"{name}.png" for name in figures]
@@ -62,7 +63,7 @@ def write_figure(figure: Figure, place: Path) -> None:
     with rc_context({"svg.hashsalt": place.name}):
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
             file = place.with_name(f"{place.name}.{suffix}")
-            figure.savefig(file, dpi=150, metadata=metadata)
+            save_figure(file, figure, "output", dpi=150, metadata=metadata)
             log.info("written: %s", file)
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from tasks.shared.picture_files import find_pictures, printable
 from tasks.shared.progress import track
 from tasks.shared.runs import METRICS, read_metrics
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
+from tasks.shared.writing import make_folder, write_picture, write_text
 
 log = logging.getLogger(__name__)
 
@@ -45,34 +47,32 @@ def predict_files(
     pictures = read_frames(source) if live else track(_read_all(files, strict=pair is not None), "predicting")
     answers: list[dict[str, Any]] = []
     names: list[str] = []
-    try:
-        for group in _in_groups(pictures, batch_size):
-            images = collate_images([task.prepare(image) for _, image in group]).to(device)
-            sizes = torch.tensor([image.shape[-2:] for _, image in group])
-            with torch.inference_mode():
-                results = task.predict(task(images), sizes)
-            for (name, image), result in zip(group, results, strict=True):
-                drawn = task.draw(to_pil(image), result, checkpoint.info)
-                if film is not None:
-                    film.add(drawn)
-                else:
-                    target = (output / Path(name).relative_to(base)).with_suffix(".jpg")
-                    if target.exists():  # a.png beside a.jpg
-                        target = target.with_name(f"{Path(name).name}.jpg")
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    drawn.save(target, quality=92)
-                names.append(name)
-                answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
-    except KeyboardInterrupt:
-        if not source.isdigit():
-            raise
-        log.info("camera stopped after %d frames", len(answers))
-    finally:
-        if film is not None:
-            film.close()
+    with nullcontext() if film is None else film:
+        try:
+            for group in _in_groups(pictures, batch_size):
+                images = collate_images([task.prepare(image) for _, image in group]).to(device)
+                sizes = torch.tensor([image.shape[-2:] for _, image in group])
+                with torch.inference_mode():
+                    results = task.predict(task(images), sizes)
+                for (name, image), result in zip(group, results, strict=True):
+                    drawn = task.draw(to_pil(image), result, checkpoint.info)
+                    if film is not None:
+                        film.add(drawn)
+                    else:
+                        target = (output / Path(name).relative_to(base)).with_suffix(".jpg")
+                        if target.exists():  # a.png beside a.jpg
+                            target = target.with_name(f"{Path(name).name}.jpg")
+                        make_folder(target.parent, "output")
+                        write_picture(target, drawn, "output")
+                    names.append(name)
+                    answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
+        except KeyboardInterrupt:
+            if not source.isdigit():
+                raise
+            log.info("camera stopped after %d frames", len(answers))
     if not answers:
         raise UserError(f"input={printable(source)}: none of it could be read as a picture")
-    (output / "predictions.json").write_text(json.dumps(answers, indent=1, ensure_ascii=False) + "\n")
+    write_text(output / "predictions.json", json.dumps(answers, indent=1, ensure_ascii=False) + "\n", "output")
     metrics = path.parent.parent / METRICS
     task.summarise(names, answers, read_metrics(metrics) if metrics.exists() else {}, output)
     return answers

@@ -7,6 +7,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from tasks.shared.writing import save_figure
+
 
 def print_metrics(metrics: dict[str, float]) -> None:
     """The figures as a table, those of single classes (`AP/<class>`) below the others."""
@@ -22,7 +24,7 @@ def draw_curves(output: Path, metrics: Sequence[str]) -> None:
 
     rows: list[dict[str, str]] = []
     for file in sorted(output.glob("logs/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
-        with file.open() as lines:
+        with file.open(encoding="utf-8", newline="") as lines:
             rows += csv.DictReader(lines)
     names = sorted({name for row in rows for name, value in row.items() if value and name.startswith("train/")})
     scores = [n for n in (f"val/{m}" for m in metrics) if any(row.get(n) for row in rows)]
@@ -35,4 +37,4 @@ def draw_curves(output: Path, metrics: Sequence[str]) -> None:
         if group:
             axes.legend()
         axes.grid(alpha=0.3)
-    figure.savefig(output / "curves.png", dpi=110)
+    save_figure(output / "curves.png", figure, "output", dpi=110)

@@ -1,11 +1,11 @@
 """The folder of a drawn sample data set: drawn once, whole or not there, and never at the cost of anybody's files."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from tasks.shared.errors import UserError, check_place
+from tasks.shared.writing import probe_folder, whole_folder
 
 MARKER = "sample.json"  # in the root of the set: what it was drawn from
 
@@ -22,32 +22,27 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
             the marker's content, so it must survive JSON.
         files: Glob patterns below `root` and how many files of each the set has. Only these files and the marker are
             ever replaced; a later version that names its files otherwise must go on listing the old patterns, with 0.
-        draw: Writes the set into the folder that it is given, which it creates.
+        draw: Writes the set into the empty folder that it is given. An OSError is taken as one of writing.
 
     Raises:
-        UserError: `root` holds something that is not part of such a sample; nothing is deleted.
+        UserError: `root` holds something that is not part of such a sample, and nothing is deleted; or it cannot be
+            written: a full disk, no permission.
     """
     check_place("data.root", Path(root))
     root = Path(root).resolve()
     if _is_complete(root, wanted, files):
         return
     _refuse_foreign(root, wanted["format"], files)
-    root.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
-        drawn = Path(temporary) / "drawn"
+    probe_folder("data.root", root.parent)
+    with whole_folder(root, "data.root", True, unless=lambda: _is_complete(root, wanted, files)) as drawn:
         draw(drawn)
-        (drawn / MARKER).write_text(json.dumps(wanted))
-        if _is_complete(root, wanted, files):  # another process was faster
-            return
-        if root.exists():
-            root.rename(Path(temporary) / "replaced")
-        drawn.rename(root)
+        (drawn / MARKER).write_text(json.dumps(wanted), "utf-8")
 
 
 def _marker(root: Path) -> dict | None:
     """Content of the marker in `root`, None where there is none."""
     try:
-        marker = json.loads((root / MARKER).read_text())
+        marker = json.loads((root / MARKER).read_text("utf-8"))
     except (OSError, ValueError):
         return None
     return marker if isinstance(marker, dict) else None

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,14 @@ import torch
 from PIL import Image, ImageOps
 
 from tasks.shared.build import build_data, check_kind
-from tasks.shared.checkpoint import load_checkpoint, replace_file
+from tasks.shared.checkpoint import load_checkpoint
 from tasks.shared.distillation.lessons import teach, teacher_if_there
 from tasks.shared.errors import UserError
 from tasks.shared.images import to_pil
 from tasks.shared.inference import network_of
 from tasks.shared.module import update_evaluator
 from tasks.shared.progress import track
+from tasks.shared.writing import encode_picture, make_folder, whole_folder, write_picture, write_text
 
 log = logging.getLogger(__name__)
 PICTURES = 12
@@ -65,12 +65,11 @@ def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[s
     if count == 0:
         raise UserError("there was no picture to evaluate")
 
-    output.mkdir(parents=True, exist_ok=True)
+    make_folder(output, "output")
     evaluator.save(output)
     save_pictures(pictures, output)
-    part = output / "metrics.json.part"  # a run with metrics.json is finished: it is whole or not there
-    part.write_text(json.dumps(metrics, indent=2) + "\n")
-    replace_file(part, output / "metrics.json")
+    # Last: a run with metrics.json is finished.
+    write_text(output / "metrics.json", json.dumps(metrics, indent=2) + "\n", "output")
     return metrics
 
 
@@ -78,16 +77,14 @@ def save_pictures(pictures: list[tuple[str, Image.Image]], output: Path) -> None
     """Each picture into pictures/, and all of them as tiles on one sheet, samples.jpg."""
     if not pictures:
         return
-    folder = output / "pictures"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
     shape = float(np.median([picture.width / picture.height for _, picture in pictures]))
     columns = max(1, round(4 / shape**0.5))  # fewer of wide pictures
     width = 4 * TILE // columns
     tiles = [ImageOps.contain(picture, (width, TILE)) for _, picture in pictures]
     height = max(tile.height for tile in tiles)
     sheet = Image.new("RGB", (columns * width, -(-len(tiles) // columns) * height), "white")
-    for index, ((name, picture), tile) in enumerate(zip(pictures, tiles, strict=True)):
-        picture.save(folder / f"{name}.jpg", quality=92)
-        sheet.paste(tile, (index % columns * width, index // columns * height))
-    sheet.save(output / "samples.jpg", quality=92)
+    with whole_folder(output / "pictures", "output", replace=True) as folder:
+        for index, ((name, picture), tile) in enumerate(zip(pictures, tiles, strict=True)):
+            (folder / f"{name}.jpg").write_bytes(encode_picture(picture, "JPEG", quality=92))
+            sheet.paste(tile, (index % columns * width, index // columns * height))
+    write_picture(output / "samples.jpg", sheet, "output")

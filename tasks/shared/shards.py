@@ -26,6 +26,7 @@ from tasks.shared.errors import UserError, check_place
 from tasks.shared.picture_files import printable
 from tasks.shared.picture_set import Pictures
 from tasks.shared.progress import track
+from tasks.shared.writing import make_folder, whole_file
 
 log = logging.getLogger(__name__)
 VERSION = 2  # raise it whenever the index changes: existing ones are then made again
@@ -128,16 +129,11 @@ def _index(shards: Sequence[Path], beside: Beside, cache: Path) -> pa.Table:
     if not file.exists():
         check_place("data.cache", cache)
         log.info("indexing %d shards, once: %s", len(shards), file)
-        try:
-            cache.mkdir(parents=True, exist_ok=True)
-            part = file.with_name(f".{file.name}.{os.getpid()}")
-            with pq.ParquetWriter(part, schema) as writer:
-                for number, path in enumerate(track(shards, "indexing shards")):
-                    rows = [{"shard": number, **sample} for sample in _samples(path, beside)]
-                    writer.write_table(pa.Table.from_pylist(rows, schema))
-            part.replace(file)
-        except OSError as error:
-            raise UserError(f"data.cache={cache}: cannot be written ({error.strerror or error})") from error
+        make_folder(cache, "data.cache")
+        with whole_file(file, "data.cache") as part, pq.ParquetWriter(part, schema) as writer:
+            for number, path in enumerate(track(shards, "indexing shards")):
+                rows = [{"shard": number, **sample} for sample in _samples(path, beside)]
+                writer.write_table(pa.Table.from_pylist(rows, schema))
     return pq.read_table(file)
 
 
@@ -151,6 +147,8 @@ def _samples(shard: Path, beside: Beside) -> Iterator[dict[str, Any]]:
             _check_end(shard, tar.offset)
     except (tarfile.TarError, EOFError) as error:
         yield {"key": b"", "problem": f"the shard is damaged, or no tar file ({error})"}
+    except OSError as error:
+        raise UserError(f"{printable(shard)}: cannot be read ({error.strerror or error})") from error
 
 
 def _check_end(shard: Path, end: int) -> None:

@@ -27,6 +27,7 @@ from tasks.shared.process import is_first_process
 from tasks.shared.runs import METRICS
 from tasks.shared.settings import check_settings
 from tasks.shared.stage_configs import stage_folder
+from tasks.shared.writing import make_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +74,7 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
         return metrics
     curves = target_of("task", config["task"]).curves
     metrics |= _compare(metrics, compared, curves)
-    (output / METRICS).write_text(json.dumps(metrics, indent=2) + "\n")
+    write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
     _print_stages({**compared, "this run": metrics}, curves)
     return metrics
 
@@ -126,8 +127,8 @@ def _promise(name: str, task: Task) -> Teacher:
 def _keep_config(config: dict[str, Any], output: Path) -> None:
     """What resuming a run that is interrupted in a stage needs to know."""
     if is_first_process():
-        (output / "stages").mkdir(parents=True, exist_ok=True)
-        (output / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+        make_folder(output / "stages", "output")
+        write_text(output / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
 
 
 def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:

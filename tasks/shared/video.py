@@ -1,6 +1,7 @@
 """Films and cameras, where OpenCV is installed."""
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.shared.errors import UserError
+from tasks.shared.writing import make_folder, probe_file, whole_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 CAMERA_FPS = 15.0  # cameras often report none
@@ -51,24 +53,44 @@ def read_frames(source: str) -> Iterator[tuple[str, Tensor]]:
 
 
 class FilmWriter:
-    """Writes frames as an mp4 at the speed of `source`. The file appears with the first frame."""
+    """Writes frames as an mp4 at the speed of `source`. A context: at its end the file appears, if it holds a frame."""
 
     def __init__(self, path: Path, source: str):
         self.cv2, self.path = _opencv(), path
         self.writer: Any = None
+        self.file, self.count = ExitStack(), 0
         capture = _open(source)
         self.fps = capture.get(self.cv2.CAP_PROP_FPS) or CAMERA_FPS
         capture.release()
 
     def add(self, image: Image.Image) -> None:
         if self.writer is None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent, "output")
+            self.part = self.file.enter_context(whole_file(self.path, "output"))
             code = self.cv2.VideoWriter_fourcc(*"mp4v")
-            self.writer = self.cv2.VideoWriter(str(self.path), code, self.fps, image.size)
+            self.writer = self.cv2.VideoWriter(str(self.part), code, self.fps, image.size)
             if not self.writer.isOpened():
-                raise UserError(f"{self.path}: OpenCV cannot write an mp4 here")
+                raise UserError(f"output={self.path}: OpenCV cannot write an mp4 here")
         self.writer.write(np.asarray(image)[:, :, ::-1])
+        self.count += 1
 
-    def close(self) -> None:
+    def __enter__(self) -> "FilmWriter":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
         if self.writer is not None:
             self.writer.release()
+        if kind is None and self.writer is not None:
+            with self.file:
+                self._check()
+        else:
+            self.file.__exit__(kind, *error)
+
+    def _check(self) -> None:
+        """Raise UserError where the film cannot be read again: OpenCV says nothing of a disk that is full."""
+        written = self.cv2.VideoCapture(str(self.part))
+        frames = int(written.get(self.cv2.CAP_PROP_FRAME_COUNT)) if written.isOpened() else 0
+        written.release()
+        if frames != self.count:
+            probe_file("output", self.path)  # says why, if the disk still does
+            raise UserError(f"output={self.path}: cannot be written: {frames} of {self.count} frames are there")

@@ -1,7 +1,7 @@
 """Top-1 and top-5 accuracy, and which classes are taken for which."""
 
-import csv
 from collections.abc import Callable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from tasks.shared.classification.confused import draw_confused
 from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
+from tasks.shared.writing import save_figure, write_picture, write_rows
 
 WORST = 15  # classes that the picture shows
 
@@ -80,27 +81,25 @@ class TopKEvaluator:
 
     def save(self, folder: Path) -> None:
         """predictions.csv, classes.csv (the worst class first), confusion.png, and confused.jpg where anything is."""
-        with (folder / "predictions.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["file", "class", *(f"answer_{k + 1}" for k in range(len(self.found[0])))])
-            for name, label, found in zip(self.files, self.truth, self.found, strict=True):
-                rows.writerow([name, self.class_ids[label], *(self.class_ids[k] for k in found)])
+        head = ["file", "class", *(f"answer_{k + 1}" for k in range(len(self.found[0])))]
+        answers = (
+            [name, self.class_ids[label], *(self.class_ids[k] for k in found)]
+            for name, label, found in zip(self.files, self.truth, self.found, strict=True)
+        )
+        write_rows(folder / "predictions.csv", chain([head], answers), "output")
         ranking = self.ranking()
-        with (folder / "classes.csv").open("w", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(["class", "name", "pictures", "top1", "mostly_taken_for", "taken_share"])
-            for label, count, share, other, taken in ranking:
-                other_id = self.class_ids[other] if taken else ""
-                rows.writerow(
-                    [self.class_ids[label], self.class_names[label], count, f"{share:.4f}", other_id, f"{taken:.4f}"]
-                )
+        rows: list[list[Any]] = [["class", "name", "pictures", "top1", "mostly_taken_for", "taken_share"]]
+        for label, count, share, other, taken in ranking:
+            name, other_id = self.class_names[label], self.class_ids[other] if taken else ""
+            rows.append([self.class_ids[label], name, count, f"{share:.4f}", other_id, f"{taken:.4f}"])
+        write_rows(folder / "classes.csv", rows, "output")
         self._draw_confusion([row[0] for row in ranking[:WORST]], folder / "confusion.png")
         (folder / "confused.jpg").unlink(missing_ok=True)  # of an earlier evaluation of a resumed run
         if self.picture is not None:
             truth, best, read = np.array(self.truth), np.array(self.found)[:, 0], self.picture
             sheet = draw_confused(truth, best, self.class_names, lambda k: read({"index": self.indices[k]}))
             if sheet is not None:
-                sheet.save(folder / "confused.jpg", quality=92)
+                write_picture(folder / "confused.jpg", sheet, "output")
 
     def ranking(self) -> list[tuple[int, int, float, int, float]]:
         """Label, pictures, top-1, the class it is mostly taken for and how often; the worst first."""
@@ -133,4 +132,4 @@ class TopKEvaluator:
         for row, column in zip(*np.nonzero(shares > 0.005), strict=True):
             color = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, f"{100 * shares[row, column]:.0f}", ha="center", va="center", color=color, size=8)
-        figure.savefig(path, dpi=110)
+        save_figure(path, figure, "output", dpi=110)

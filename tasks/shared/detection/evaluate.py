@@ -14,6 +14,7 @@ from tasks.shared.contract import Targets
 from tasks.shared.detection.annotations import load_coco_json
 from tasks.shared.detection.postprocess import Detections
 from tasks.shared.errors import UserError
+from tasks.shared.writing import write_text
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 BACKENDS = ("faster", "pycocotools")
@@ -100,7 +101,7 @@ class CocoEvaluator:
         return evaluate_detections(self.truth, self.detections(), sorted(self.found), self.backend)
 
     def save(self, folder: Path) -> None:
-        (folder / "detections.json").write_text(json.dumps(self.detections()))
+        write_text(folder / "detections.json", json.dumps(self.detections()), "output")
 
 
 def evaluate_detections(

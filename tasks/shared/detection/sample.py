@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from tasks.shared.drawing import background, photograph, rgb
 from tasks.shared.sample_folder import keep_sample
+from tasks.shared.writing import encode_picture
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn detection sample"
@@ -175,7 +176,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
             for index in range(count):
                 picture, objects = _draw_picture(seed, split, index)
                 file_name, size = f"{index + 1:06d}.jpg", {"width": picture.width, "height": picture.height}
-                picture.save(root / name / file_name, quality=90)
+                (root / name / file_name).write_bytes(encode_picture(picture, "JPEG", quality=90))
                 images.append({"id": index + 1, "file_name": file_name} | size)
                 for item in objects:
                     annotations.append({"id": len(annotations) + 1, "image_id": index + 1} | item)
@@ -187,7 +188,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 "annotations": annotations,
                 "categories": [{"id": kind[0], "name": kind[1], "supercategory": "shape"} for kind in KINDS],
             }
-            (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(instances))
+            (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(instances), "utf-8")
 
 
 def draw_detection_sample(root: Path, train: int = 400, val: int = 100, seed: int = 0) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError, check_place
+from tasks.shared.writing import PART, cannot_write
 
 ABOUT, ANSWERS, SEALS = "about.json", "answers.f16", "seals.u32"
 CHUNK = 1 << 20  # bytes that are written at once
@@ -68,7 +69,7 @@ def keep_answers(place: Path, name: str, about: dict[str, Any], count: int, widt
     except OSError as error:
         needed = 1e-6 * count * (2 * width + 4)
         raise UserError(
-            f"teacher.cache_folder={place}: cannot be written ({error.strerror or error}); expected room for "
+            f"{cannot_write(place, error, 'teacher.cache_folder')}; expected room for "
             f"{count:,} answers of {width:,} numbers, {needed:,.1f} MB. teacher.cache=false asks the teacher at every "
             "step instead"
         ) from error
@@ -76,10 +77,10 @@ def keep_answers(place: Path, name: str, about: dict[str, Any], count: int, widt
 
 def _make(folder: Path, about: dict[str, Any], count: int, width: int) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=PART, dir=folder.parent) as temporary:
         made = Path(temporary) / "made"
         made.mkdir()
-        (made / ABOUT).write_text(json.dumps(about, indent=1) + "\n")
+        (made / ABOUT).write_text(json.dumps(about, indent=1) + "\n", "utf-8")
         _reserve(made / ANSWERS, 2 * count * width)
         _reserve(made / SEALS, 4 * count)
         try:

@@ -16,6 +16,7 @@ from backbone import count_cost
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.inference import network_of
+from tasks.shared.writing import write_text
 
 FILE = "teacher_and_student.md"
 PREFIX = "teacher_"  # of the evaluator's figures of the teacher, which stand beside the student's of the same name
@@ -50,7 +51,7 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     taught = images_per_second(task, (task.resolution, task.resolution), batch, device)
     rows.append(Row("images per second", images_per_second(teacher, teacher.size, batch, device), taught))
     note = f"Images per second: fp32, batches of {batch}, {_device(device)}; median of batches, after a warm-up."
-    (output / FILE).write_text(markdown(teacher.name, rows, note))
+    write_text(output / FILE, markdown(teacher.name, rows, note), "output")
     table = Table("", "teacher", "student", "student / teacher", title=escape(teacher.name), title_justify="left")
     for row in rows:
         if "/" not in row.name:  # those of single classes are in the file

@@ -14,6 +14,7 @@ from tasks.shared.faces.celeba import ATTRIBUTE_LIST, IDENTITY_LIST, IMAGES, PAR
 from tasks.shared.faces.drawn.face import CELEBA, LFW, Frame, draw_face
 from tasks.shared.faces.drawn.person import ATTRIBUTES, Person, attributes_of, draw_look, draw_person
 from tasks.shared.sample_folder import keep_sample
+from tasks.shared.writing import encode_picture
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 CELEBA_FORMAT, LFW_FORMAT = "drawn CelebA sample", "drawn LFW sample"
@@ -60,9 +61,9 @@ def _draw_celeba(root: Path, counts: tuple[int, int], seed: int) -> None:
                 sides.append(f"{name} {side}\n")
                 identities.append(f"{name} {number + 1 + side * (counts[0] // EACH + 1)}\n")
                 bar.update()
-    (root / ATTRIBUTE_LIST).write_text(f"{sum(counts)}\n{' '.join(ATTRIBUTES)} \n{''.join(attributes)}")
-    (root / PARTITION_LIST).write_text("".join(sides))
-    (root / IDENTITY_LIST).write_text("".join(identities))
+    (root / ATTRIBUTE_LIST).write_text(f"{sum(counts)}\n{' '.join(ATTRIBUTES)} \n{''.join(attributes)}", "utf-8")
+    (root / PARTITION_LIST).write_text("".join(sides), "utf-8")
+    (root / IDENTITY_LIST).write_text("".join(identities), "utf-8")
 
 
 def draw_lfw_sample(
@@ -94,7 +95,7 @@ def _draw_lfw(root: Path, people: tuple[int, int], pictures: tuple[int, int], se
                     file = root / name / called / f"{called}_{index + 1:04d}.jpg"
                     _draw(file, (seed, side, number, index), person, LFW)
                     bar.update()
-    (root / "test/pairs.txt").write_text("".join(_pairs(people[1], pictures[1], seed)))
+    (root / "test/pairs.txt").write_text("".join(_pairs(people[1], pictures[1], seed)), "utf-8")
 
 
 def _pairs(people: int, each: int, seed: int) -> Iterator[str]:
@@ -123,5 +124,7 @@ def _draw(file: Path, seed: tuple[int, int, int, int], person: Person, frame: Fr
     """Write a picture; returns which of the attributes it has."""
     rng = np.random.default_rng((1, *seed))
     look = draw_look(rng, person)
-    draw_face(rng, person, look, frame).save(file, quality=int(rng.integers(*QUALITY, endpoint=True)))
+    picture = draw_face(rng, person, look, frame)
+    quality = int(rng.integers(*QUALITY, endpoint=True))
+    file.write_bytes(encode_picture(picture, "JPEG", quality=quality))
     return attributes_of(person, look)

@@ -20,8 +20,9 @@ from tasks.shared.config import (
     plain,
     quote_paths,
 )
-from tasks.shared.errors import UserError, check_count, check_place
+from tasks.shared.errors import UserError, check_count
 from tasks.shared.paper.tables import NUMBERS, classes_of
+from tasks.shared.writing import make_folder, probe_file, write_text
 
 if TYPE_CHECKING:
     from tasks.shared.paper.accuracy import Accuracies
@@ -62,9 +63,7 @@ def _check(settings: dict[str, Any], given: set[str], network: bool) -> None:
     if settings["format"] not in FORMATS:
         raise UserError(f"format={settings['format']}; expected one of {', '.join(FORMATS)}")
     if settings["output"] is not None:
-        check_place("output", Path(settings["output"]))
-        if Path(settings["output"]).is_dir():
-            raise UserError(f"output={settings['output']} is a folder; expected a file")
+        probe_file("output", Path(settings["output"]))
     if settings["runs"] is not None and not Path(settings["runs"]).is_dir():
         raise UserError(f"runs={settings['runs']}: no such folder")
     if settings["num_classes"] is not None:
@@ -187,6 +186,6 @@ def _write(text: str, output: str | None) -> None:
     if output is None:
         print(text, end="")
         return
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    Path(output).write_text(text, encoding="utf-8")
+    make_folder(Path(output).parent, "output")
+    write_text(Path(output), text, "output")
     log.info("written: %s", output)
