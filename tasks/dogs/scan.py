@@ -10,10 +10,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from PIL import Image
 
 from tasks.shared.errors import UserError
+from tasks.shared.images import DAMAGE, open_picture, read_bytes
+from tasks.shared.picture_limits import KEY, out_of_memory
 from tasks.shared.progress import track
 from tasks.shared.writing import make_folder, probe_folder, whole_file
 
@@ -107,11 +110,13 @@ def _look(path: Path) -> tuple[str, int, int, bytes, bytes]:
     """Problem ("" for none), width, height, the hash and that of the mirror image."""
     nothing = bytes(BYTES)
     try:
-        with Image.open(path) as image:
+        with open_picture(read_bytes(path), "it") as image:
             width, height = image.size
             image.draft("L", (4 * SIDE * 2, 4 * SIDE * 2))  # JPEG: decoded small, which is all that a hash needs
             grey = image.convert("L")
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except MemoryError:
+        return str(out_of_memory("it")), 0, 0, nothing, nothing
+    except DAMAGE as error:
         return (str(error).splitlines() or [type(error).__name__])[0].replace(str(path), "it"), 0, 0, nothing, nothing
     mirror = grey.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     return "", width, height, perceptual_hash(grey), perceptual_hash(mirror)
@@ -157,7 +162,7 @@ def _read_cache(path: Path) -> pa.Table | None:
         raise UserError(f"{path}: not readable ({str(error).splitlines()[0]}); delete it to begin anew") from error
     if table.schema != SCHEMA:
         raise UserError(f"{path}: not a cache of hashes; delete it, or name another folder by data.cache")
-    return table
+    return table.filter(pc.invert(pc.match_substring(table["problem"], KEY)))  # which may have been raised since
 
 
 def _write_cache(path: Path, table: pa.Table) -> None:

@@ -20,9 +20,10 @@ from tasks.shared.crops import TrainCrop, at_eighths, eighths, random_box, rando
 from tasks.shared.drawn_photos import draw_photo, encode_photo
 from tasks.shared.encoded import BLOCK, EncodedImage
 from tasks.shared.errors import UserError
-from tasks.shared.images import collate_images
+from tasks.shared.images import collate_images, open_picture, read_bytes
 from tasks.shared.jpeg_part import Box
-from tasks.shared.picture_files import find_pictures
+from tasks.shared.picture_files import find_pictures, printable
+from tasks.shared.picture_headers import FORMATS
 from tasks.shared.runtime import keep_heap
 from tasks.shared.timing import compare
 
@@ -63,7 +64,7 @@ class Crop(NamedTuple):
 
     def box(self, resolution: int) -> Box:
         """Where ours cuts it: where it decodes the photo smaller, along blocks."""
-        with Image.open(self.file) as image:
+        with open_picture(read_bytes(self.file), printable(self.file)) as image:
             width, height = image.size
         box = random_box(width, height, np.random.default_rng(self.seed), CROP)
         return box if eighths(box, resolution) == BLOCK else at_eighths(box, BLOCK, width, height)
@@ -146,7 +147,7 @@ def make_torchvision(photos: list[Crop], boxes: list[Box], resolution: int) -> S
 
     def read(file: Path, box: Box) -> Tensor:
         left, top, width, height = box
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:  # which open_picture has taken
             part = v1.F.resized_crop(image.convert("RGB"), top, left, height, width, [resolution, resolution])
         return finish(part)
 
@@ -165,7 +166,7 @@ def make_timm(photos: list[Crop], boxes: list[Box], resolution: int) -> Side:
     transform.transforms[0].get_params = next_box  # where to crop; its own are random
 
     def read(file: Path) -> Tensor:
-        with Image.open(file) as image:
+        with Image.open(file, formats=FORMATS) as image:  # which open_picture has taken
             return transform(image.convert("RGB"))
 
     return lambda: torch.stack([read(photo.file) for photo in photos])

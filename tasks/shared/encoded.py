@@ -1,19 +1,20 @@
 """Pictures that are still encoded: of a JPEG no more is decoded than a crop needs."""
 
-import io
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import simplejpeg
 import torch
-from PIL import ExifTags, Image
 from torch import Tensor
 
-from tasks.shared.images import JPEG, decode_image, read_bytes
+from tasks.shared.errors import UserError
+from tasks.shared.images import DAMAGE, JPEG, decode_image, open_picture, orientation_of, read_bytes
 from tasks.shared.jpeg_part import Box, decode_part
 from tasks.shared.jpeg_rows import END, upper_part
 from tasks.shared.picture_files import printable
+from tasks.shared.picture_headers import Jpeg, check_jpeg
+from tasks.shared.picture_limits import out_of_memory
 
 BLOCK = 8  # pixels a side: what JPEG encodes together, and can decode as n x n pixels
 LARGE = 1 << 15  # bytes of a JPEG; smaller ones are decoded about as soon as one has seen where they can be ended
@@ -42,15 +43,20 @@ class EncodedImage:
     def stored_size(self) -> tuple[int, int] | None:
         """Height and width of a JPEG as its pixels are stored; None for what is none or has no readable header.
 
-        None too for the colours of printers, which the decoders convert differently.
+        None too for the colours of printers, which the decoders convert differently. Raises UserError for one that is
+        larger than the key `max_megapixels` allows: no pixel is decoded before this is asked.
         """
-        if self.data[:3].tobytes() != JPEG:
+        if self._header is None:
             return None
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(self.data)
         except (ValueError, KeyError):  # the latter for samplings that simplejpeg has no name for
             return None
         return None if colours in ("CMYK", "YCCK") else (height, width)
+
+    @cached_property
+    def _header(self) -> Jpeg | None:
+        return check_jpeg(self.data, self.name) if self.data[:3].tobytes() == JPEG else None
 
     def decode_scaled(self, n: int, rows: int | None = None) -> Tensor | None:
         """A JPEG with n x n pixels for each block of 8 x 8, upright: (3, ceil(H n / 8), ceil(W n / 8)) uint8.
@@ -71,6 +77,8 @@ class EncodedImage:
             pixels = simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width, strict=upper is None)
         except ValueError:
             return None
+        except MemoryError as error:
+            raise out_of_memory(self.name) from error
         assert pixels.shape == (height, width, 3)
         return upright(torch.from_numpy(pixels).permute(2, 0, 1), orientation)
 
@@ -100,11 +108,12 @@ class EncodedImage:
         if not self.exif or b"Exif\0" not in self.data[: 1 << 16].tobytes():
             return 1
         try:
-            with Image.open(io.BytesIO(self.data.tobytes())) as image:
-                told = image.getexif().get(ExifTags.Base.Orientation, 1)
-        except (OSError, SyntaxError, ValueError):
+            with open_picture(self.data, self.name) as image:
+                return orientation_of(image)
+        except UserError:
+            raise
+        except DAMAGE:
             return 1
-        return told if told in range(1, 9) else 1
 
 
 def scaled_size(height: int, width: int, n: int) -> tuple[int, int]:

@@ -3,24 +3,36 @@
 import io
 import logging
 import os
+import re
+import stat
+import struct
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageFile
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
 from tasks.shared.errors import UserError
 from tasks.shared.picture_files import printable
+from tasks.shared.picture_headers import check_header
+from tasks.shared.picture_limits import check_file_size, check_pixels, damaged, max_pixels, out_of_memory
 
 ON_CORRUPT = ("error", "skip")
 RESIZES = ("square", "keep_aspect")
 GREY = 127  # beside a picture that is not square: what most backbones take as their mean
 log = logging.getLogger(__name__)
 JPEG = b"\xff\xd8\xff"  # torchvision decodes it faster than PIL does; of a damaged PNG its decoder crashes (0.29)
+# What decoders raise for damage; PIL's warnings among it, where they are errors.
+DAMAGE = (
+    RuntimeError, OSError, ValueError, SyntaxError, LookupError, TypeError, AttributeError, ArithmeticError,
+    struct.error, Image.DecompressionBombError, UserWarning,
+)  # fmt: skip
+NO_MEMORY = re.compile("not enough memory|can't allocate memory|[Ii]nsufficient memory|out of memory")
+MOST_EXIF = 1 << 20  # bytes: cameras write up to 64 kB
 # What turns a picture of that EXIF orientation upright; 1 is upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -39,38 +51,87 @@ def read_image(path: Path, exif: bool = False) -> Tensor:
     exif: turn it as its EXIF orientation says, as viewers do. Boxes of data sets mostly mean the pixels as stored,
     so readers of those leave it off.
 
-    Raises UserError naming the file if it is missing, truncated or no picture.
+    Raises UserError naming the file if it is missing, truncated, no picture, or larger than the key `max_megapixels`
+    allows.
     """
     return decode_image(read_bytes(path), printable(path), exif)
 
 
 def read_bytes(path: Path) -> np.ndarray:
-    """A file's bytes, (N,) uint8. Raises UserError naming it."""
+    """A picture file's bytes, (N,) uint8. Raises UserError naming it."""
+    name = printable(path)
     try:
-        with path.open("rb") as file:  # torchvision's own reader takes no names that are no UTF-8
-            data = np.empty(os.fstat(file.fileno()).st_size, np.uint8)
+        # Not by torchvision, whose own reader takes no names that are no UTF-8.
+        with open(path, "rb", opener=_without_waiting) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UserError(f"{name}: cannot be read (no file)")
+            check_file_size(name, status.st_size)
+            data = np.empty(status.st_size, np.uint8)
             return data[: file.readinto(data.data)]
     except OSError as error:
         reason = error.strerror if path.is_file() else "no such file"
-        raise UserError(f"{printable(path)}: cannot be read ({reason})") from error
+        raise UserError(f"{name}: cannot be read ({reason})") from error
+    except MemoryError as error:
+        raise out_of_memory(name) from error
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """For open(): a named pipe would let it wait for who writes to it."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def decode_image(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
     """The same of a file's bytes, (N,) uint8; name: what errors call it."""
+    kind = check_header(data, name)
     try:
-        if data[:3].tobytes() == JPEG:
+        if kind == "JPEG":
             return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB, apply_exif_orientation=exif)
-        return _decode_with_pil(data.tobytes(), exif)
-    except (RuntimeError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        return _decode_with_pil(data, name, exif)
+    except MemoryError as error:
+        raise out_of_memory(name) from error
+    except UserError:
+        raise
+    except DAMAGE as error:
         reason = str(error).splitlines()[0].split(" <_io")[0] if str(error) else type(error).__name__
-        raise UserError(f"{name}: not a readable picture, or truncated ({reason})") from error
+        raise (out_of_memory(name) if NO_MEMORY.search(str(error)) else damaged(name, reason)) from error
 
 
-def _decode_with_pil(data: bytes, exif: bool) -> Tensor:
-    with Image.open(io.BytesIO(data)) as image:
+def open_picture(data: np.ndarray, name: str) -> ImageFile.ImageFile:
+    """A file's bytes, (N,) uint8, as a PIL picture whose pixels are not decoded yet. The only place that opens one.
+
+    Raises UserError, naming it, as `check_header` does, and whatever PIL raises, see DAMAGE.
+    """
+    kind = check_header(data, name)
+    if max_pixels() != Image.MAX_IMAGE_PIXELS:  # or PIL warns at half of what is allowed
+        Image.MAX_IMAGE_PIXELS = max_pixels()
+    image = Image.open(io.BytesIO(data), formats=(kind,))
+    check_pixels(name, *image.size)
+    return image
+
+
+def _decode_with_pil(data: np.ndarray, name: str, exif: bool) -> Tensor:
+    with open_picture(data, name) as image:
+        _check_mode(image)
         image.load()  # after which TIFFs are upright already, and say so
-        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1)) if exif else None
+        turn = _TURNS.get(orientation_of(image)) if exif else None
         return from_pil(image if turn is None else image.transpose(turn))
+
+
+def orientation_of(image: Image.Image) -> int:
+    """What a PIL picture's EXIF tells; 1, upright, where it tells nothing or is damaged."""
+    if len(image.info.get("exif") or b"") > MOST_EXIF:
+        return 1
+    try:
+        told = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except DAMAGE:
+        return 1
+    return told if told in range(1, 9) else 1
+
+
+def _check_mode(image: Image.Image) -> None:
+    if image.mode == "F":
+        raise ValueError("its pixels are floating-point numbers; expected whole ones of 8 or 16 bits")
 
 
 def from_pil(image: Image.Image) -> Tensor:
@@ -78,8 +139,7 @@ def from_pil(image: Image.Image) -> Tensor:
 
     Raises ValueError where the range of its pixels is not known.
     """
-    if image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers; expected whole ones of 8 or 16 bits")
+    _check_mode(image)
     if image.mode.startswith("I"):
         levels = np.asarray(image)
         if levels.min() < 0 or levels.max() >= 1 << 16:

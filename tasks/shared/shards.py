@@ -24,6 +24,7 @@ from torch import Tensor
 from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.picture_files import printable
+from tasks.shared.picture_limits import check_file_size
 from tasks.shared.picture_set import Pictures
 from tasks.shared.progress import track
 from tasks.shared.writing import make_folder, whole_file
@@ -68,6 +69,7 @@ class ShardPictures(Pictures):
 
     def encoded(self, index: int) -> EncodedImage:
         place, size = self.shards[self.shard[index]], int(self.size[index])
+        check_file_size(self.name(index), size)
         try:
             data = np.fromfile(place, np.uint8, size, offset=int(self.offset[index]))
         except OSError as error:
