@@ -20,12 +20,15 @@ import sys
 from tasks.shared.benchmark import run_suites
 from tasks.shared.cli import run_tool
 from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.picture_limits import set_max_megapixels
 
 
 def benchmark(arguments: list[str]) -> None:
     values = quote_paths(arguments)
     check_keys(parse_overrides(values), compose_config("benchmark", []))
-    different = run_suites(**plain(compose_config("benchmark", values)))
+    options = plain(compose_config("benchmark", values))
+    set_max_megapixels(options.pop("max_megapixels"))
+    different = run_suites(**options)
     if different:
         sys.exit(f"error: not the same answers: {'; '.join(different)}")
 

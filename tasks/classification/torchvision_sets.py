@@ -1,17 +1,23 @@
 """The data sets of torchvision that have one class a picture."""
 
 import inspect
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.errors import UserError
-from tasks.shared.images import from_pil
+from tasks.shared.images import DAMAGE, from_pil, open_picture, read_bytes
+from tasks.shared.picture_files import printable
+from tasks.shared.picture_limits import out_of_memory
 from tasks.shared.picture_set import Pictures
 
 # What the argument `train` (true or false) or `split` of each is given for training and for evaluation.
@@ -28,6 +34,8 @@ SETS: dict[str, tuple[Any, Any]] = {
     "Places365": ("train-standard", "val"),
 }  # fmt: skip
 
+_OPENING = threading.RLock()
+
 
 class TorchvisionPictures(Pictures):
     """One of torchvision's data sets; pictures are converted to RGB."""
@@ -40,10 +48,30 @@ class TorchvisionPictures(Pictures):
 
     def read(self, index: int) -> Tensor:
         try:
-            image, _ = self.dataset[index]
+            with _our_opener():
+                image, _ = self.dataset[index]
             return from_pil(image)
-        except (OSError, ValueError, SyntaxError) as error:
+        except MemoryError as error:
+            raise out_of_memory(self.name(index)) from error
+        except DAMAGE as error:
             raise UserError(f"{self.name(index)}: cannot be read ({error})") from error
+
+
+@contextmanager
+def _our_opener() -> Iterator[None]:
+    """Where what torchvision opens by PIL is opened, and checked, as all pictures are."""
+
+    def open_file(fp: Any, mode: str = "r", formats: Any = None) -> Image.Image:
+        if hasattr(fp, "read"):
+            return open_picture(np.frombuffer(fp.read(), np.uint8), "it")
+        return open_picture(read_bytes(Path(fp)), printable(fp))
+
+    with _OPENING:  # one thread at a time: the name is the whole process's
+        pils, Image.open = Image.open, open_file  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            Image.open = pils
 
 
 def torchvision_set(

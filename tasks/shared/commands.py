@@ -22,6 +22,8 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
+from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
+from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.places import PLACES, check_exists, check_places
 from tasks.shared.stage_configs import with_stages
 
@@ -65,6 +67,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     overrides = parse_overrides(job_overrides())
     check_keys(overrides, keys)
     given = {o.key_or_group for o in overrides}
+    set_max_megapixels(config[MAX_MEGAPIXELS])
     _check_start(config, given)
     check_places({key: OmegaConf.select(config, key) for key in PLACES}, config.data.choice)
     if config.init.run is not None:
@@ -78,7 +81,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
             "another; start a command for each run to train it on several"
         )
     output = run_folder(job)
-    del job["output"], job["resume"]
+    del job["output"], job["resume"], job[MAX_MEGAPIXELS]
     job = with_stages(job, job_overrides(), output)
     for name, stage in {**job["stages"], "this run": job}.items():
         _tell_recipe(name, stage)
@@ -118,14 +121,15 @@ def _resume(arguments: list[str]) -> None:
         train_with_stages(waiting, Path(str(place)))
         return
     checkpoint, folder = resume_point(str(place))
-    own = OmegaConf.create({"resume": None})
+    own = OmegaConf.create({"resume": None, MAX_MEGAPIXELS: DEFAULT})
     loaded = load_checkpoint(checkpoint)
     if not loaded.resumable:
         raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
     for override in overrides:
         if override.key_or_group.startswith(FIXED_ON_RESUME) and override.key_or_group not in CACHE:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
-    config, _ = run_config(loaded.config, overrides, own, str(checkpoint))
+    config, own = run_config(loaded.config, overrides, own, str(checkpoint))
+    set_max_megapixels(own[MAX_MEGAPIXELS])
     train_with_stages(plain(config), folder, resume=loaded)
 
 
@@ -170,6 +174,7 @@ def convert_weights(arguments: list[str]) -> None:
     for override in own_values:
         OmegaConf.update(keys, override.key_or_group, override.value(), force_add=True)
     own = plain(keys)
+    set_max_megapixels(own[MAX_MEGAPIXELS])
     config = compose_config("train", [*composed, *(str(o.input_line) for o in others if not is_group(o))])
     output = Path(str(own["output"]))
     if own["format"] not in ("run", "safetensors", "timm"):
@@ -209,6 +214,7 @@ def _from_checkpoint(tool: str, arguments: list[str], unused: str) -> tuple[dict
 
     path = find_checkpoint(str(given["checkpoint"]))
     config, own = run_config(load_checkpoint(path).config, overrides, keys, str(path))
+    set_max_megapixels(own[MAX_MEGAPIXELS])
     node = OmegaConf.select(config, unused)
     if OmegaConf.is_dict(node) and OmegaConf.missing_keys(node):
         OmegaConf.update(config, unused, None, merge=False)

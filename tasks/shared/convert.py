@@ -20,6 +20,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images, read_image
 from tasks.shared.names import read_classes
 from tasks.shared.picture_files import find_pictures
+from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.progress import track
 from tasks.shared.writing import whole_file, whole_folder, write_bytes
 
@@ -52,7 +53,7 @@ def convert(config: DictConfig, own: dict[str, Any], output: Path, explicit: set
     adopt_published(config, published, explicit)
     resolved = OmegaConf.to_container(config, resolve=True)
     assert isinstance(resolved, dict)
-    for key in ("output", "resume"):
+    for key in ("output", "resume", MAX_MEGAPIXELS):
         del resolved[key]
     pictures = None if own["pictures"] is None else Path(own["pictures"])
     write_run({str(key): value for key, value in resolved.items()}, published, output, classes, pictures)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sized
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 from tasks.shared.contract import Batch
 from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images
+from tasks.shared.picture_limits import max_megapixels, set_max_megapixels
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -91,6 +93,11 @@ def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
     return Batch(collate_images(list(images)), list(targets), len(items) - len(kept))
 
 
+def _begin(megapixels: float, worker: int) -> None:
+    """In a loader process: what the command has set in its own, which a process that is spawned does not inherit."""
+    set_max_megapixels(megapixels)
+
+
 def make_loader(
     data: Dataset,
     batch_size: int,
@@ -112,4 +119,5 @@ def make_loader(
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=workers > 0,
+        worker_init_fn=partial(_begin, max_megapixels()),
     )

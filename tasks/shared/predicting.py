@@ -4,7 +4,6 @@ import json
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tasks.shared.errors import UserError, check_count
 from tasks.shared.images import collate_images, read_image, to_pil
 from tasks.shared.inference import network_of
 from tasks.shared.picture_files import find_pictures, printable
+from tasks.shared.picture_limits import max_pixels
 from tasks.shared.progress import track
 from tasks.shared.runs import METRICS, read_metrics
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
@@ -49,7 +49,7 @@ def predict_files(
     names: list[str] = []
     with nullcontext() if film is None else film:
         try:
-            for group in _in_groups(pictures, batch_size):
+            for group in _in_groups(pictures, batch_size, max_pixels()):
                 images = collate_images([task.prepare(image) for _, image in group]).to(device)
                 sizes = torch.tensor([image.shape[-2:] for _, image in group])
                 with torch.inference_mode():
@@ -108,7 +108,13 @@ def _read_all(files: list[Path], strict: bool) -> Iterator[tuple[str, Tensor]]:
             log.warning("left out: %s", error)
 
 
-def _in_groups(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
-    iterator = iter(items)
-    while group := list(islice(iterator, size)):
+def _in_groups(items: Iterable[tuple[str, Tensor]], size: int, pixels: int) -> Iterator[list[tuple[str, Tensor]]]:
+    """Up to `size` pictures each, and fewer where they have `pixels` pixels together: all of a group are in memory."""
+    group: list[tuple[str, Tensor]] = []
+    for item in items:
+        group.append(item)
+        if len(group) == size or sum(image[0].numel() for _, image in group) >= pixels:
+            yield group
+            group = []
+    if group:
         yield group

@@ -16,8 +16,10 @@ from tasks.shared.config import (
     quote_paths,
 )
 from tasks.shared.errors import UserError
+from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
 
 log = logging.getLogger(__name__)
+NOT_OF_A_RUN = ("output", "resume", MAX_MEGAPIXELS)  # but of the command
 NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
 RUNS_ON = (*DEVICE_KEYS, "precision")  # of trainer: where a network is trained, not what it becomes
 READ_BY = ("workers", "keep_gb")  # of data: how pictures are read, not which
@@ -67,6 +69,8 @@ def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: lis
     try:
         own = quote_paths(own)
         keys = {o.key_or_group for o in parse_overrides(own)}
+        if MAX_MEGAPIXELS in keys:
+            raise UserError(f"{MAX_MEGAPIXELS} is set on the command line, for all stages")
         not_of_this = (*NOT_OF_A_STAGE, "teacher") if "teacher" in keys else NOT_OF_A_STAGE
         given = [o for o in parse_overrides(overrides) if not o.key_or_group.startswith(not_of_this)]
         both = [str(o.input_line) for o in given]
@@ -79,7 +83,7 @@ def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: lis
     except UserError as error:
         raise UserError(f"stages.{name}: {error}") from error
     place = config["output"]
-    config = {key: value for key, value in config.items() if key not in ("output", "resume")}
+    config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
     if "output" not in keys:
         return config
     if "trainer" not in keys:

@@ -1,7 +1,9 @@
 """Films and cameras, where OpenCV is installed."""
 
+import os
+import re
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,10 +14,16 @@ from PIL import Image
 from torch import Tensor
 
 from tasks.shared.errors import UserError
+from tasks.shared.picture_limits import check_pixels
 from tasks.shared.writing import make_folder, probe_file, whole_file
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 CAMERA_FPS = 15.0  # cameras often report none
+WIDTH, HEIGHT = 3, 4  # OpenCV's numbers for them
+# What such files begin with: a box of MP4 and MOV behind its size, RIFF, EBML.
+FILM = re.compile(rb"....(ftyp|moov|mdat|wide|free|skip|pnot)|RIFF....AVI |\x1a\x45\xdf\xa3", re.DOTALL)
+OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+ALLOWED = "protocol_whitelist;file|format_whitelist;mov,avi,matroska,webm"
 
 
 def _opencv() -> ModuleType:
@@ -30,11 +38,43 @@ def _open(source: str) -> Any:
     cv2 = _opencv()
     if not source.isdigit() and not Path(source).is_file():
         raise UserError(f"input={source}: no such file")
-    capture = cv2.VideoCapture(int(source) if source.isdigit() else source)
+    if source.isdigit():
+        capture = cv2.VideoCapture(int(source))
+    else:
+        _check_film(Path(source))
+        with _films_alone():
+            # Absolute, as FFmpeg takes what is before a colon for a protocol.
+            capture = cv2.VideoCapture(str(Path(source).absolute()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        what = "no camera of this number answers" if source.isdigit() else "not a film that OpenCV can read"
+        what = "no camera of this number answers" if source.isdigit() else "not a film that OpenCV's FFmpeg can read"
         raise UserError(f"input={source}: {what}")
+    check_pixels(f"input={source}", *(int(capture.get(side)) for side in (WIDTH, HEIGHT)))
     return capture
+
+
+def _check_film(path: Path) -> None:
+    """Raise UserError for what is no film by its first bytes: FFmpeg takes lists of other files and addresses too."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(16)
+    except OSError as error:
+        raise UserError(f"input={path}: cannot be read ({error.strerror})") from error
+    if not FILM.match(head):
+        raise UserError(f"input={path}: is no film by its content; expected MP4, MOV, AVI, Matroska or WebM")
+
+
+@contextmanager
+def _films_alone() -> Iterator[None]:
+    """Where FFmpeg opens local files of these formats and nothing that they name, whatever they claim to be."""
+    before = os.environ.get(OPTIONS)
+    os.environ[OPTIONS] = "|".join(filter(None, (before, ALLOWED)))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[OPTIONS]
+        else:
+            os.environ[OPTIONS] = before
 
 
 def read_frames(source: str) -> Iterator[tuple[str, Tensor]]:
