@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared.build import build_data, build_task, check_kind, target_of
+from tasks.shared.build import build_data, build_task, check_kind, task_class
 from tasks.shared.callbacks import leading
 from tasks.shared.config import CONFIGS, compose_config, groups, plain
 from tasks.shared.contract import Task
@@ -57,7 +57,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any],
     sample = [f"data.root='{tmp_path}/sample'", "data.train=4", "data.val=4", "resolution=64"]
     config = compose(f"task={request.param}", *SMALL, *sample)
     data = build_data(config)
-    task = build_task(config, target_of("task", config["task"]).count_outputs(data, None))
+    task = build_task(config, task_class(config).count_outputs(data, None))
     check_kind(task, data, config)
     return config, data, task
 

@@ -1,6 +1,5 @@
 """The one place that turns config into objects."""
 
-import importlib
 import inspect
 from collections.abc import Iterable
 from typing import Any
@@ -11,27 +10,7 @@ from torch import nn
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.isometric import isometric_init
-
-OWN_PACKAGES = ("backbone", "tasks")
-
-
-def target_of(key: str, node: dict[str, Any]) -> Any:
-    """The class or function that `node["_target_"]` names.
-
-    Only what our own packages define can be named: configs come out of checkpoints, which must not run code.
-    """
-    target = node.get("_target_")
-    if not isinstance(target, str) or target.split(".")[0] not in OWN_PACKAGES:
-        raise UserError(f"{key}._target_={target!r}; expected a class or function of {' or '.join(OWN_PACKAGES)}")
-    module, _, name = target.rpartition(".")
-    try:
-        made = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise UserError(f"{key}._target_={target!r} does not exist ({error})") from error
-    home = getattr(made, "__module__", "").split(".")[0]
-    if home not in OWN_PACKAGES or not (inspect.isclass(made) or inspect.isfunction(made)):
-        raise UserError(f"{key}._target_={target!r} is not a class or function of {' or '.join(OWN_PACKAGES)}")
-    return made
+from tasks.shared.targets import target_of
 
 
 def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
@@ -59,7 +38,7 @@ def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val"))
 
 def build_task(config: dict[str, Any], num_classes: int) -> Task:
     """The network of a run: backbone, head, and the settings that concern the whole of it."""
-    body, needed = target_of("backbone", config["backbone"]), target_of("task", config["task"]).backbone_class
+    body, needed = target_of("backbone", config["backbone"]), task_class(config).backbone_class
     if inspect.isclass(body) and not issubclass(body, needed):
         name = config["task"].get("name")
         raise UserError(f"backbone._target_={body.__name__}: task={name} needs {needed.__name__}, backbone=mobilenet")
@@ -72,6 +51,16 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.momentum = momentum
     return task
+
+
+def task_class(config: dict[str, Any]) -> type[Task]:
+    """The class of a run's network. Raises UserError where its config names none."""
+    made = target_of("task", config["task"])
+    if not (inspect.isclass(made) and issubclass(made, Task)):
+        raise UserError(
+            f"task._target_={config['task']['_target_']!r} is no task; expected a subclass of {Task.__name__}"
+        )
+    return made
 
 
 def initialise(task: Task, config: dict[str, Any]) -> None:

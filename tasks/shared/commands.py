@@ -20,6 +20,7 @@ from tasks.shared.config import (
     quote_paths,
     run_config,
 )
+from tasks.shared.consent import hear
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
 from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
@@ -66,6 +67,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     """One run, or one of a sweep's. keys: those that there are, with values of the kinds that they take."""
     overrides = parse_overrides(job_overrides())
     check_keys(overrides, keys)
+    hear(overrides, carried=False)
     given = {o.key_or_group for o in overrides}
     set_max_megapixels(config[MAX_MEGAPIXELS])
     _check_start(config, given)
@@ -126,7 +128,9 @@ def _resume(arguments: list[str]) -> None:
     if not loaded.resumable:
         raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
     for override in overrides:
-        if override.key_or_group.startswith(FIXED_ON_RESUME) and override.key_or_group not in CACHE:
+        key = override.key_or_group
+        same = OmegaConf.select(OmegaConf.create(loaded.config), key) == override.value()  # a word of the user's own
+        if key.startswith(FIXED_ON_RESUME) and key not in CACHE and not same:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
     config, own = run_config(loaded.config, overrides, own, str(checkpoint))
     set_max_megapixels(own[MAX_MEGAPIXELS])
@@ -173,6 +177,7 @@ def convert_weights(arguments: list[str]) -> None:
     check_keys(overrides, both)
     for override in own_values:
         OmegaConf.update(keys, override.key_or_group, override.value(), force_add=True)
+    hear(overrides, carried=False)
     own = plain(keys)
     set_max_megapixels(own[MAX_MEGAPIXELS])
     config = compose_config("train", [*composed, *(str(o.input_line) for o in others if not is_group(o))])

@@ -13,6 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from tasks.shared.consent import hear
 from tasks.shared.errors import UserError
 from tasks.shared.kinds import FREE, expected_kind
 
@@ -184,8 +185,10 @@ def run_config(
     """A run's config with overrides applied, and the tool's own keys with theirs.
 
     run: the config that a checkpoint carries. data and the teacher to compare with can be chosen anew, and of trainer
-    what it runs on; what makes the network is the checkpoint's.
+    what it runs on; what makes the network is the checkpoint's. From here on it asks for nothing (`consent.py`) but
+    what `overrides` say.
     """
+    hear(overrides, carried=True)
     name = run["task"]["name"]
     chosen = [o for o in overrides if is_group(o)]
     for override in overrides:

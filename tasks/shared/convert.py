@@ -13,7 +13,7 @@ from torch import Tensor
 from backbone import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, read_weights
-from tasks.shared.build import build_task, target_of, without_sources
+from tasks.shared.build import build_task, task_class, without_sources
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, write_weights
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
@@ -86,7 +86,7 @@ def write_run(
     config: resolved, with what the weights imply. classes: ids of the classes, else the usual ones. pictures: a folder
     for the statistics of folded batch norms. The folder appears when it is whole.
     """
-    kind: type[Task] = target_of("task", config["task"])
+    kind: type[Task] = task_class(config)
     try:
         info = kind.published_info(published, classes)
         task = build_task(config, max(len(info.get("class_names", [])), 2)).eval()

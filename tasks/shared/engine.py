@@ -15,7 +15,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
 
 from backbone.kernels import kernels
-from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, target_of
+from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, task_class
 from tasks.shared.callbacks import Checkpoints, LineProgress, WholeCheckpoints
 from tasks.shared.checkpoint import Checkpoint, find_checkpoint
 from tasks.shared.contract import Data, Task
@@ -51,7 +51,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     teacher = teacher_of(config)
     pl.seed_everything(config["seed"], verbose=False)  # after the teacher, which may draw: a student starts like any
     taught = None if teacher is None else teacher.num_outputs
-    num_classes = target_of("task", config["task"]).count_outputs(data, taught)
+    num_classes = task_class(config).count_outputs(data, taught)
     task, info = _student(config, data, num_classes, teacher, resume)
     lessons = teach(data, teacher, config) if teacher is not None else None
     frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])

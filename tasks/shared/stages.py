@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from tasks.shared.build import build_data, build_task, target_of
+from tasks.shared.build import build_data, build_task, task_class
 from tasks.shared.callbacks import leading
 from tasks.shared.checkpoint import Checkpoint, load_checkpoint
 from tasks.shared.contract import Task
@@ -72,7 +72,7 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
     compared = {name: stage for name, stage in figures.items() if name != teacher}
     if not compared or not is_first_process():
         return metrics
-    curves = target_of("task", config["task"]).curves
+    curves = task_class(config).curves
     metrics |= _compare(metrics, compared, curves)
     write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
     _print_stages({**compared, "this run": metrics}, curves)
@@ -102,7 +102,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
             data, named = build_data(each), (each.get("teacher") or {}).get("stage")
             teacher = teacher_of(each) if named is None else promised[str(named)]
             taught = None if teacher is None else teacher.num_outputs
-            task = build_task(each, target_of("task", each["task"]).count_outputs(data, taught))
+            task = build_task(each, task_class(each).count_outputs(data, taught))
             if teacher is not None:
                 task.check_teacher(teacher, data.info)
                 teachable(data, each)

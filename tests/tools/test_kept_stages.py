@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tasks.shared import build, stages
+from tasks.shared import stages, targets
 from tasks.shared.distillation import report
 from tasks.shared.errors import UserError
 from tests.tasks.classification.conftest import COLORS, write_folders
-from tests.tasks.shared.distillation.pupils import HOME
+from tests.tasks.shared.distillation.pupils import HOME, OWN_TARGETS
 from tests.tools.conftest import Tool
 
 # A student of seconds, and its teacher: a classifier that was trained on the labels.
@@ -30,7 +30,7 @@ OWN = ["teacher=none", "resolution=32", "backbone.alpha=0.25", "trainer.max_epoc
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with pictures in set/; configs may name what tests define."""
-    monkeypatch.setattr(build, "OWN_PACKAGES", (*build.OWN_PACKAGES, "tests"))
+    monkeypatch.setattr(targets, "declared_targets", lambda node: OWN_TARGETS)
     monkeypatch.setattr(report, "TIMED", 3)
     for seed, (split, count) in enumerate((("train", 4), ("val", 2))):
         write_folders(tmp_path / "set", split, dict.fromkeys(COLORS, count), seed=seed)

@@ -20,6 +20,7 @@ from tasks.shared.config import (
     plain,
     quote_paths,
 )
+from tasks.shared.consent import hear
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.paper.tables import NUMBERS, classes_of
 from tasks.shared.writing import make_folder, probe_file, write_text
@@ -47,6 +48,7 @@ def cost(arguments: list[str]) -> None:
     both = OmegaConf.merge(OmegaConf.to_container(composed), OmegaConf.to_container(own))
     assert isinstance(both, DictConfig)
     check_keys(overrides, both)
+    hear(overrides, carried=False)
     for override in overrides:
         if override not in others:
             OmegaConf.update(own, override.key_or_group, override.value())

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.shared import build
+from tasks.shared import targets
 from tests.tasks.classification.conftest import COLORS, write_folders
+from tests.tasks.shared.distillation.pupils import OWN_TARGETS
 
 
 @pytest.fixture
@@ -17,5 +18,5 @@ def folders(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`_target_` may name what tests define."""
-    monkeypatch.setattr(build, "OWN_PACKAGES", (*build.OWN_PACKAGES, "tests"))
+    """`_target_` may name what tests define, as if an installed package declared it."""
+    monkeypatch.setattr(targets, "declared_targets", lambda node: OWN_TARGETS)

@@ -18,6 +18,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.pooled_head import PooledHead
 
 HOME = "tests.tasks.shared.distillation.pupils"
+OWN_TARGETS = frozenset(f"{HOME}.{name}" for name in ("Copier", "ClassCopier", "make_teacher", "missing"))
 CALLS: list[int] = []  # pictures in each call of any teacher here
 LOSSES: list[float] = []  # of each step of any Copier
 

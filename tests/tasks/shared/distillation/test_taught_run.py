@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared import engine
+from tasks.shared import engine, targets
 from tasks.shared.checkpoint import KEY, Checkpoint, load_checkpoint
 from tasks.shared.distillation import report
 from tasks.shared.engine import train
@@ -15,7 +15,14 @@ from tasks.shared.errors import UserError
 from tasks.shared.module import TrainingModule
 from tasks.shared.scoring import score_checkpoint
 from tests.tasks.classification.conftest import COLORS, write_folders
-from tests.tasks.shared.distillation.pupils import CALLS, HOME, LOSSES, make_teacher, taught_config
+from tests.tasks.shared.distillation.pupils import (
+    CALLS,
+    HOME,
+    LOSSES,
+    OWN_TARGETS,
+    make_teacher,
+    taught_config,
+)
 
 pytestmark = pytest.mark.usefixtures("own_targets")
 TRAIN, VAL, BATCH = 12, 6, 4
@@ -146,7 +153,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     (place / "teacher.txt").touch()
     config = taught_config(place / "set", place / "cache", path=str(place / "teacher.txt"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tasks.shared.build.OWN_PACKAGES", ("backbone", "tasks", "tests"))
+        patch.setattr(targets, "declared_targets", lambda node: OWN_TARGETS)
         patch.setattr(report, "TIMED", 3)
         train(config, place / "run")
     return place / "run", config
