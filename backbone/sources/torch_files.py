@@ -1,7 +1,6 @@
 """State dicts in PyTorch's files and in safetensors: under this toolkit's names, or timm's."""
 
 import json
-import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from backbone.sources.published import (
     optional_library,
 )
 from backbone.sources.timm import STEM, from_timm
+from backbone.sources.torch_archive import load_archive
 
 FIRST = "conv_0.conv.weight"
 CLASSIFIERS = ("classifier", "head")  # what a linear layer on top is called, by save_weights and in our tasks
@@ -38,22 +38,10 @@ def read_torch(path: Path) -> Published:
 def torch_state(path: Path) -> dict[str, Tensor]:
     """The tensors by name that torch.save has written, bare or as one entry of a checkpoint.
 
-    Nothing in the file is executed. Raises ValueError naming the file if it is damaged, or holds more than tensors
-    and plain data, or several state dicts.
+    The file is checked before it is read, see `load_archive`. Raises ValueError naming it if it is damaged, or holds
+    more than tensors and plain data, or several state dicts.
     """
-    try:
-        with path.open("rb") as file:  # by its name, torch would take it for what its suffix says
-            content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        code = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it would run {code[1]}" if code else _first_line(error)
-        raise ValueError(
-            f"{path}: refused, as nothing in a weight file is ever executed ({reason}); expected tensors by name, as "
-            "torch.save(net.state_dict(), file) writes them"
-        ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: damaged or truncated PyTorch file ({_first_line(error)})") from error
-    return _state_dict(path, content)
+    return _state_dict(path, load_archive(path))
 
 
 def read_safetensors(path: Path) -> Published:
@@ -85,15 +73,17 @@ def safetensors_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def _state_dict(path: Path, content: Any) -> dict[str, Tensor]:
     def is_state(value: Any) -> bool:
-        return isinstance(value, dict) and bool(value) and all(isinstance(t, Tensor) for t in value.values())
+        if not isinstance(value, dict) or not value:
+            return False
+        return all(isinstance(name, str) and isinstance(t, Tensor) for name, t in value.items())
 
     if is_state(content):
-        return content
+        return dict(content)  # without what torch keeps beside it
     entries = {key: value for key, value in content.items() if is_state(value)} if isinstance(content, dict) else {}
     if len(entries) != 1:
         found = f"state dicts under {listed(list(map(str, entries)))}" if entries else "no state dict"
         raise ValueError(f"{path}: holds {found}; expected one, tensors by name")
-    return next(iter(entries.values()))
+    return dict(next(iter(entries.values())))
 
 
 def _published(path: Path, format: str, state: dict[str, Tensor]) -> Published:
@@ -163,7 +153,3 @@ def _with_metadata(published: Published, text: str) -> Published:
 
 def _fp32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.is_floating_point() else tensor
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]

@@ -1,7 +1,6 @@
 """Checkpoints that carry their config, and never run code."""
 
 import logging
-import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from backbone.sources.torch_archive import load_archive
 from tasks.shared.errors import UserError
 from tasks.shared.writing import whole_file
 
@@ -50,16 +50,25 @@ def find_checkpoint(place: str | Path, *names: str) -> Path:
     return path
 
 
+def read_archive(path: Path) -> Any:
+    """What a checkpoint holds, as plain data and tensors; checked before it is read, see `load_archive`.
+
+    Raises UserError naming the file, in one line.
+    """
+    try:
+        return load_archive(path)
+    except ValueError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise UserError(f"{path}: not a checkpoint, or damaged ({reason})") from error
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint without executing anything in it.
 
     The weights are the moving average where the run kept one.
     Raises UserError naming the file if it is damaged, not a checkpoint, or not one of ours.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
-        raise UserError(f"{path}: not a checkpoint, or damaged ({str(error).splitlines()[0]})") from error
+    content = read_archive(path)
     ours = content.get(KEY) if isinstance(content, dict) else None
     if (
         not isinstance(ours, dict)
