@@ -36,10 +36,8 @@ def saved(content: object) -> bytes:
 
 def tensor(sides: str, steps: str, numel: bytes = b"K\x04", key: str = "0") -> bytes:
     """The instructions for a float32 tensor of a storage; sides and steps: instructions too."""
-    persistent = (
-        b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpu" + numel + b"tQ"
-    )
-    persistent = persistent.replace(b"\x000X", b"\x00" + key.encode() + b"X")
+    named = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x00" + key.encode()
+    persistent = named + b"X\x03\x00\x00\x00cpu" + numel + b"tQ"
     rebuilt = b"ctorch._utils\n_rebuild_tensor_v2\n(" + persistent + b"K\x00" + sides.encode("latin1")
     return rebuilt + steps.encode("latin1") + b"\x89ccollections\nOrderedDict\n)RtR"
 

@@ -1,43 +1,20 @@
-"""A program of torch.export as a teacher."""
+"""Programs of torch.export are no teachers: this says how one becomes an ONNX file, which is one."""
 
-from collections.abc import Sequence
+from typing import NoReturn
 
-from tasks.shared.distillation.files import check_file, digest_of
-from tasks.shared.distillation.program_file import EXPECTED, read_program
-from tasks.shared.distillation.teacher import Teacher, fixed_size
+from tasks.shared.errors import UserError
+
+CONVERT = (
+    """python -c "import torch; p = torch.export.load('{file}'); torch.onnx.export(p.module(), p.example_inputs[0], """
+    """'{onnx}', dynamo=False, training=torch.onnx.TrainingMode.PRESERVE)\""""
+)
 
 
-def exported_teacher(
-    path: str,
-    *,
-    size: int | Sequence[int] | None = None,
-    mean: Sequence[float] | None = (0.5, 0.5, 0.5),
-    std: Sequence[float] | None = (0.5, 0.5, 0.5),
-    channels: str = "rgb",
-    output: str | None = "logits",
-) -> Teacher:
-    """A network that torch.export.save has written, with one input (B, 3, height, width) and one output (B, K).
-
-    A program for a certain number of pictures is run on so many at a time. Nothing in the file is executed but a list
-    of known operators, see `program_file`; what would run code is refused.
-
-    Args:
-        path: of the file.
-        size: height and width of the pictures, where the program takes any.
-        mean, std, channels, output: see `Teacher`.
-
-    Raises ValueError naming the key or file.
-    """
-    file = check_file(path, EXPECTED)
-    program = read_program(file)
-    program.size = fixed_size(size, program.size)
-    return Teacher(
-        program,
-        name=f"exported {file.name}",
-        size=program.size,
-        content=digest_of([file]),
-        mean=mean,
-        std=std,
-        channels=channels,
-        output=output,
+def exported_teacher(path: str, **_: object) -> NoReturn:
+    """Raises UserError with the line that turns the program at `path` into ONNX. The file is not looked at: reading
+    it means running what it says."""
+    onnx = path.removesuffix(".pt2") + ".onnx"
+    raise UserError(
+        f"teacher.path={path}: programs of torch.export are not read, as they run what their file says. One that you "
+        f"trust becomes an ONNX file, for teacher=onnx teacher.path={onnx}, by: {CONVERT.format(file=path, onnx=onnx)}"
     )

@@ -8,7 +8,6 @@ import pytest
 import timm
 import torch
 from omegaconf import OmegaConf
-from torch import nn
 
 from tasks.shared.config import CONFIGS, compose_config, groups, plain, quote_paths
 from tasks.shared.distillation.build import build_teacher
@@ -17,7 +16,6 @@ from tasks.shared.distillation.lessons import OWN_KEYS, teacher_of
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
 from tests.tasks.shared.distillation.test_onnx_model import model
-from tests.tasks.shared.distillation.test_program import export
 from tests.tasks.shared.distillation.test_run import network, write_run
 
 
@@ -34,8 +32,6 @@ def make(choice: str, folder: Path) -> list[str]:
         case "timm":
             torch.save(timm.create_model("test_resnet", num_classes=3).state_dict(), file)
             return [f"teacher.path={file}", "teacher.name=test_resnet", "teacher.options.in_chans=3"]
-        case "exported":
-            export(file, nn.Sequential(nn.Flatten(), nn.Linear(768, 3)).eval(), 1)
         case "onnx":
             onnx.save(model(), file)
         case "facenet":
@@ -43,7 +39,7 @@ def make(choice: str, folder: Path) -> list[str]:
     return [f"teacher.path={file}"]
 
 
-@pytest.mark.parametrize("choice", [name for name in groups()["teacher"] if name != "none"])
+@pytest.mark.parametrize("choice", [name for name in groups()["teacher"] if name not in ("none", "exported")])
 def test_every_choice_makes_its_teacher(choice: str, tmp_path: Path) -> None:
     given = quote_paths(["task=classification", "data.root=x", f"teacher={choice}", *make(choice, tmp_path)])
     config = plain(compose_config("train", given))
