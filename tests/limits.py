@@ -45,8 +45,7 @@ def cost_of_reading(call: Callable[[], object]) -> Cost:
     assert status == 0, f"the reader ended with the signal {status & 127} ({signal.SIGALRM} means: it took too long)"
     parts = told.split(" ", 2)
     assert len(parts) == 3 and parts[0].isdigit(), told
-    error = None if parts[2] == "-" else parts[2][1:]
-    return Cost(error, int(parts[0]) / 1024, float(parts[1]))
+    return Cost(None if parts[2] == "-" else parts[2][1:], int(parts[0]) / 1024, float(parts[1]))
 
 
 def assert_refused(call: Callable[[], object], *words: str, megabytes: float = 64) -> None:

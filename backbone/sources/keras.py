@@ -1,6 +1,9 @@
 """MobileNet of Keras Applications: .h5 files, with or without the classifier."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,6 +15,7 @@ from backbone.sources.published import Published, implied_structure, listed, opt
 IMPLIED = {"padding": "same", "activation": "relu6", "bn_eps": 1e-3, "input_mean": (0.5,) * 3, "input_std": (0.5,) * 3}
 NORM = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
 CLASSIFIER = {("conv_preds", "kernel"): "weight", ("conv_preds", "bias"): "bias"}
+DEEPEST, MOST = 16, 10_000  # groups in groups, and objects in a file
 
 
 def read_keras(path: Path) -> Published:
@@ -97,21 +101,62 @@ def _check_classifier(path: Path, classifier: dict[str, Tensor], backbone: dict[
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
-    """Every number array of an HDF5 file by its path in it. Links out of the file are not followed."""
+    """Every number array of an HDF5 file by its path in it.
+
+    Links out of the file are not followed. Arrays are read only as they lie there: whole, not compressed, not in other
+    files, and no longer together than the file.
+    """
     with optional_library(path, "h5py"):
         import h5py
         import numpy as np
     tensors: dict[str, Tensor] = {}
-
-    def note(name: str | bytes, item: object) -> None:
-        if isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
-            array = np.asarray(item[()])
-            name = name if isinstance(name, str) else name.decode()  # bytes where it is no UTF-8: then it is damaged
-            tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
-
+    size = path.stat().st_size
     try:
         with h5py.File(path, "r") as file:
-            file.visititems(note)
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged or truncated HDF5 file ({error})") from error
+            for name, item in _arrays(file):
+                _check_stored(name, item, size)
+                size -= item.nbytes
+                array = np.asarray(item[()])
+                tensors[name] = torch.from_numpy(array.astype(array.dtype.newbyteorder("=")))
+    except (MemoryError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged HDF5 file, or larger than memory ({type(error).__name__})") from error
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged or truncated HDF5 file ({told})") from error
     return tensors
+
+
+def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
+    """The arrays of numbers in groups of the file, each once, by its path."""
+    import h5py
+
+    seen: set[tuple[int, ...]] = set()
+    waiting: list[tuple[str, Any, int]] = [("", file, 0)]
+    while waiting:
+        place, group, depth = waiting.pop()
+        for key in group:
+            if not isinstance(group.get(key, getlink=True), h5py.HardLink):
+                continue
+            item, name = group[key], f"{place}{key}"
+            info = h5py.h5o.get_info(item.id)
+            if (address := (info.fileno, info.addr)) in seen:
+                continue
+            seen.add(address)
+            if depth > DEEPEST or len(seen) > MOST:
+                raise ValueError(f"more than {DEEPEST} groups in each other, or more than {MOST:,} objects")
+            if isinstance(item, h5py.Group):
+                waiting.append((f"{name}/", item, depth + 1))
+            elif isinstance(item, h5py.Dataset) and item.dtype.kind in "fiu":
+                yield name, item
+
+
+def _check_stored(name: str, item: Any, left: int) -> None:
+    """Raise ValueError unless the numbers lie in this file as they are, in `left` bytes at most."""
+    made = item.id.get_create_plist()
+    if made.get_external_count() or item.is_virtual:
+        raise ValueError(f"{name} lies in other files; expected its numbers in this one")
+    if made.get_nfilters():
+        raise ValueError(f"{name} is compressed or filtered; expected numbers as Keras writes them")
+    chunk = math.prod(item.chunks or ()) * item.dtype.itemsize
+    if item.nbytes > left or chunk > left or item.id.get_storage_size() < item.nbytes:
+        raise ValueError(f"{name} of shape {item.shape} is longer than what the file holds of it")

@@ -9,6 +9,8 @@ from backbone.sources.published import optional_library
 from backbone.sources.tflite_graph import CONVOLUTIONS, SAME_VALUES, Graph, GraphTensor, Operator
 
 ACTIVATIONS = {0: "NONE", 1: "RELU", 2: "RELU_N1_TO_1", 3: "RELU6"}
+ITEMS = 1 << 18  # tensors, operators, sides, scales together: of the largest MobileNets a third
+OPTIONS = 1 << 12  # bytes of an operator's own options
 POSTPROCESS = "TFLite_Detection_PostProcess"  # the custom operator of detectors, whose options are a FlexBuffers map
 # How many inputs the operators have that are followed here.
 INPUTS = dict.fromkeys((*CONVOLUTIONS, "PAD", "MEAN"), 2) | {POSTPROCESS: 3}
@@ -26,8 +28,8 @@ def read_graph(path: Path) -> Graph:
     try:
         return _parse(path, data)
     # There is no verifier in Python: an offset out of a damaged file fails wherever it happens to lead.
-    except Exception as error:
-        raise ValueError(f"{path}: damaged or truncated TensorFlow Lite file ({error!r})") from error
+    except (Exception, MemoryError) as error:
+        raise ValueError(f"{path}: damaged or truncated TensorFlow Lite file ({_told(error)})") from error
 
 
 def _parse(path: Path, data: bytes) -> Graph:
@@ -37,6 +39,9 @@ def _parse(path: Path, data: bytes) -> Graph:
     if model.SubgraphsLength() != 1:
         raise ValueError(f"{model.SubgraphsLength()} graphs; expected 1")
     graph = model.Subgraphs(0)
+    budget = _Budget(len(data))
+    budget.take(model.OperatorCodesLength() + graph.TensorsLength() + graph.OperatorsLength())
+    budget.take(graph.InputsLength() + graph.OutputsLength())
     kinds = []
     for number in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(number)
@@ -45,8 +50,8 @@ def _parse(path: Path, data: bytes) -> Graph:
         kinds.append(code.CustomCode().decode() if custom else tflite.opcode2name(value))
     parsed = Graph(
         path=path,
-        tensors=tuple(_tensor(model, graph.Tensors(i)) for i in range(graph.TensorsLength())),
-        operators=tuple(_operator(graph.Operators(i), i, kinds) for i in range(graph.OperatorsLength())),
+        tensors=tuple(_tensor(model, graph.Tensors(i), budget) for i in range(graph.TensorsLength())),
+        operators=tuple(_operator(graph.Operators(i), i, kinds, budget) for i in range(graph.OperatorsLength())),
         inputs=tuple(graph.Inputs(i) for i in range(graph.InputsLength())),
         outputs=tuple(graph.Outputs(i) for i in range(graph.OutputsLength())),
     )
@@ -58,10 +63,25 @@ def _parse(path: Path, data: bytes) -> Graph:
         inputs = operator.inputs[: INPUTS.get(operator.kind, 0)]
         if len(inputs) < INPUTS.get(operator.kind, 0) or -1 in inputs or not operator.outputs:
             raise ValueError(f"{operator} without an input or output that it needs")
+    filters = [parsed.origin(o.inputs[1]) for o in parsed.operators if o.kind in CONVOLUTIONS]
+    if len(set(filters)) < len(filters):
+        raise ValueError("two convolutions with one filter")
     return parsed
 
 
-def _tensor(model: Any, tensor: Any) -> GraphTensor:
+class _Budget:
+    """How much may be read out of a file: its offsets may lead to the same place a thousand times."""
+
+    def __init__(self, size: int):
+        self.items, self.bytes = ITEMS, 2 * size
+
+    def take(self, items: int, size: int = 0) -> None:
+        self.items, self.bytes = self.items - items, self.bytes - size
+        if self.items < 0 or self.bytes < 0:
+            raise ValueError("more tensors, operators or numbers than fit into such a file")
+
+
+def _tensor(model: Any, tensor: Any, budget: _Budget) -> GraphTensor:
     import tflite
 
     dtypes = {
@@ -70,13 +90,15 @@ def _tensor(model: Any, tensor: Any) -> GraphTensor:
     }
     quantised = tensor.Quantization()
     scales = 0 if quantised is None else quantised.ScaleLength()
+    zeros = quantised.ZeroPointLength() if scales else 0
     buffer = model.Buffers(tensor.Buffer())
+    budget.take(tensor.ShapeLength() + scales + zeros, buffer.DataLength())
     parsed = GraphTensor(
         name=(tensor.Name() or b"").decode(),
         shape=tuple(tensor.Shape(i) for i in range(tensor.ShapeLength())),
         dtype=dtypes.get(tensor.Type()) if tensor.Sparsity() is None else None,
         scales=tuple(quantised.Scale(i) for i in range(scales)),
-        zeros=tuple(quantised.ZeroPoint(i) for i in range(quantised.ZeroPointLength())) or (0,) if scales else (),
+        zeros=tuple(quantised.ZeroPoint(i) for i in range(zeros)) or (0,) if scales else (),
         axis=quantised.QuantizedDimension() if scales else 0,
         data=buffer.DataAsNumpy().tobytes() if buffer.DataLength() else None,
     )
@@ -87,7 +109,8 @@ def _tensor(model: Any, tensor: Any) -> GraphTensor:
     return parsed
 
 
-def _operator(operator: Any, index: int, kinds: list[str]) -> Operator:
+def _operator(operator: Any, index: int, kinds: list[str], budget: _Budget) -> Operator:
+    budget.take(operator.InputsLength() + operator.OutputsLength())
     kind = kinds[operator.OpcodeIndex()]
     return Operator(
         index=index,
@@ -103,7 +126,7 @@ def _options(operator: Any, kind: str) -> dict[str, Any]:
     from flatbuffers import flexbuffers
 
     if kind == POSTPROCESS:
-        return dict(flexbuffers.Loads(operator.CustomOptionsAsNumpy().tobytes()))
+        return _numbers(flexbuffers.GetRoot(operator.CustomOptionsAsNumpy()[:OPTIONS].tobytes()))
     classes = {
         "CONV_2D": tflite.Conv2DOptions,
         "DEPTHWISE_CONV_2D": tflite.DepthwiseConv2DOptions,
@@ -126,3 +149,20 @@ def _options(operator: Any, kind: str) -> dict[str, Any]:
     if kind == "AVERAGE_POOL_2D":
         read["window"] = options.FilterHeight(), options.FilterWidth()
     return read
+
+
+def _numbers(root: Any) -> dict[str, Any]:
+    """The numbers of a FlexBuffers map by name. What lies deeper is not followed, as it may lead in circles."""
+    content = root.AsMap
+    if len(content) > OPTIONS:
+        raise ValueError("options that are longer than they are")
+    keys, values, found = content.Keys, content.Values, {}
+    for index in range(len(content)):
+        value = values[index]
+        if value.IsBool or value.IsInt or value.IsFloat:
+            found[keys[index].AsKey] = value.Value
+    return found
+
+
+def _told(error: BaseException) -> str:
+    return " ".join(repr(error).split())[:200]

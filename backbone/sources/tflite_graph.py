@@ -89,23 +89,31 @@ class Graph:
     def producers(self) -> dict[int, Operator]:
         return {tensor: operator for operator in self.operators for tensor in operator.outputs}
 
+    @cached_property
+    def _origins(self) -> tuple[int, ...]:
+        found = list(range(len(self.tensors)))
+        for operator in self.operators:  # in the order of computing, so each looks one step back
+            if operator.kind in SAME_VALUES:
+                for tensor in operator.outputs:
+                    found[tensor] = found[operator.inputs[0]]
+        return tuple(found)
+
+    @cached_property
+    def _readers(self) -> dict[int, list[Operator]]:
+        found: dict[int, list[Operator]] = {}
+        for operator in self.operators:
+            if operator.kind not in SAME_VALUES:
+                for tensor in dict.fromkeys(self.origin(i) for i in operator.inputs if i >= 0):
+                    found.setdefault(tensor, []).append(operator)
+        return found
+
     def origin(self, tensor: int) -> int:
         """The tensor that first had these values, before they were only written as other numbers."""
-        for _ in self.operators:
-            producer = self.producers.get(tensor)
-            if producer is None or producer.kind not in SAME_VALUES:
-                break
-            tensor = producer.inputs[0]
-        return tensor
+        return self._origins[tensor]
 
     def readers(self, tensor: int) -> list[Operator]:
         """The operators that compute something from a tensor's values, in the order of the graph."""
-        wanted = self.origin(tensor)
-        return [
-            operator
-            for operator in self.operators
-            if operator.kind not in SAME_VALUES and wanted in {self.origin(i) for i in operator.inputs if i >= 0}
-        ]
+        return self._readers.get(self.origin(tensor), [])
 
     def constant(self, tensor: int) -> Tensor:
         """Real numbers of a stored tensor, fp32."""

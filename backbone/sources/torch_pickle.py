@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from struct import Struct
+from typing import Any
 
 DEEPEST = 64  # containers in containers
 ITEM, CONTAINER, TENSOR = 48, 256, 1024  # bytes of memory that an object takes, about
@@ -36,8 +37,9 @@ class Node:
 
     __slots__ = ("closed", "cost", "depth", "kind", "value")
 
-    def __init__(self, kind: str, cost: int, value: object = None, depth: int = 0):
-        self.kind, self.cost, self.value, self.depth = kind, cost, value, depth
+    def __init__(self, kind: str, cost: int, value: Any = None, depth: int = 0):
+        self.kind, self.cost, self.depth = kind, cost, depth
+        self.value: Any = value
         self.closed = False  # whether something holds it: then it must not grow
 
 
@@ -220,7 +222,7 @@ class _Scanner:
 
     def _storage(self) -> None:
         (given,) = self._last(1)
-        parts = given.value if given.kind == "tuple" else ()
+        parts: Any = given.value if given.kind == "tuple" else ()
         if len(parts) != 5 or parts[0].value != "storage" or parts[1].kind != "call" or parts[2].kind != "text":
             raise Damaged("its pickle refers to something that is no storage")
         item, key, count = STORAGES.get(parts[1].value, 0), parts[2].value, parts[4].value
@@ -267,15 +269,14 @@ def _no_hooks(node: Node) -> bool:
 
 def _tensor(storage: Node, offset: Node, size: Node, stride: Node) -> Node:
     """Its elements must lie in its storage, and be no more than that has: strides of 0 repeat them for ever."""
-    sides = [side.value for side in size.value] if size.kind == "tuple" else [None]
-    steps = [step.value for step in stride.value] if stride.kind == "tuple" else [None]
+    sides: Any = [side.value for side in size.value] if size.kind == "tuple" else [None]
+    steps: Any = [step.value for step in stride.value] if stride.kind == "tuple" else [None]
     numbers = [offset.value, *sides, *steps]
     if len(sides) != len(steps) or not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise Damaged("its pickle holds a tensor whose size or strides are no numbers")
-    total, item = storage.value  # type: ignore[misc]
-    if item == 1 and total == 0 and math.prod(sides):
+    total, item = storage.value
+    count, reach = math.prod(sides), offset.value + 1
+    reach += sum((side - 1) * step for side, step in zip(sides, steps, strict=True))
+    if count and max(count, reach) * item > total:
         raise Damaged("its pickle holds a tensor that is larger than its storage")
-    reach = offset.value + sum((side - 1) * step for side, step in zip(sides, steps, strict=True)) + 1
-    if math.prod(sides) and (math.prod(sides) * item > total or reach * item > total):
-        raise Damaged("its pickle holds a tensor that is larger than its storage")
-    return Node("tensor", TENSOR + math.prod(sides) * item)
+    return Node("tensor", TENSOR + count * item)
