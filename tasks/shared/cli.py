@@ -61,8 +61,13 @@ def show_user_errors() -> Iterator[None]:
 
 
 def text_of(error: UserError) -> str:
-    """Its message; from a loader process it arrives wrapped in that process's traceback."""
-    return re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
+    """Its message; from a loader process it arrives wrapped in that process's traceback.
+
+    It may quote what a file holds: no control character of that reaches a terminal, nor a word of a thousand letters.
+    """
+    told = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
+    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in told)
+    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", shown)
 
 
 def help_text(name: str, doc: str) -> str:
