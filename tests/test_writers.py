@@ -49,9 +49,9 @@ def writes(source: Path) -> set[str]:
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         if name == "open":
-            modes = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
-            modes += [k.value.value for k in node.keywords if k.arg == "mode" and isinstance(k.value, ast.Constant)]
-            if any(set(str(mode)) <= set("rwaxbt+") and set(str(mode)) & set("wax+") for mode in modes):
+            given = [*node.args, *(k.value for k in node.keywords if k.arg == "mode")]
+            modes = [set(a.value) for a in given if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+            if any(mode <= set("rwaxbt+") and mode & set("wax+") for mode in modes):
                 found.add(name)
         elif name in METHODS and isinstance(node.func, ast.Attribute | ast.Name):
             ours = isinstance(node.func, ast.Name) and name in ("write_text", "write_bytes")

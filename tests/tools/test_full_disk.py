@@ -138,7 +138,7 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
 def test_a_full_standard_output_ends_in_one_line(tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")
-    command = [sys.executable, TOOLS / "train.py", "--help"]
+    command = [sys.executable, str(TOOLS / "train.py"), "--help"]
     with Path("/dev/full").open("w") as full:
         ended = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (ended.returncode, ended.stderr) == (1, "error: standard output: No space left on device\n")
