@@ -45,15 +45,11 @@ class GeotaggedData(ClassificationData):
         assert self.cells is not None
         pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
         dataset = PlaceDataset(pictures, self.photos["train"], neighbours(self.cells))
-        return make_loader(
-            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
-        )
+        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
 
     def val_loader(self, shard: bool = False) -> DataLoader:
         dataset = PlaceDataset(self._dataset("val"), self.photos[self.evaluate_on])
-        return make_loader(
-            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
-        )
+        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
 
 
 class PlaceDataset(Dataset):

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import platform
 import sys
 import time
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tasks.shared.errors import UserError
 from tasks.shared.timing import Comparison
-from tasks.shared.writing import make_folder, probe_file, write_text
+from tasks.shared.writing import faults_told, make_folder, probe_file, write_text
 
 # Each a function of Options that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
@@ -77,7 +78,8 @@ def run_suites(
     rows, different = [], []
     for name in names:
         module, function = SUITES[name].rsplit(".", 1)
-        title, results, note = getattr(importlib.import_module(module), function)(options)
+        with faults_told(Path(os.environ.get("TMPDIR", "/tmp")), "TMPDIR"):  # where suites draw what they time
+            title, results, note = getattr(importlib.import_module(module), function)(options)
         print_results(f"{name}: {title}", results)
         if note:
             print(note)

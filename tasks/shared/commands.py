@@ -1,6 +1,7 @@
 """From a tool's overrides to what it does. Composes and checks first; what needs torch is imported after that."""
 
 import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -21,13 +22,13 @@ from tasks.shared.config import (
     run_config,
 )
 from tasks.shared.consent import hear
-from tasks.shared.errors import UserError, check_place
-from tasks.shared.failures import going_on_from
+from tasks.shared.errors import UserError
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
 from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
 from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.places import PLACES, check_exists, check_places
 from tasks.shared.stage_configs import with_stages
+from tasks.shared.writing import probe_file, probe_folder
 
 log = logging.getLogger(__name__)
 FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze", "teacher")
@@ -90,8 +91,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
         _tell_recipe(name, stage)
     from tasks.shared.stages import train_with_stages
 
-    with going_on_from(output):
-        train_with_stages(job, output)
+    train_with_stages(job, output)
 
 
 def _check_start(config: DictConfig, given: set[str]) -> None:
@@ -122,8 +122,7 @@ def _resume(arguments: list[str]) -> None:
     if (waiting := waiting_stages(Path(str(place)))) is not None:
         if len(overrides) > 1:
             raise UserError(f"{overrides[1].input_line}: a run that was interrupted in a stage goes on as it was")
-        with going_on_from(Path(str(place))):
-            train_with_stages(waiting, Path(str(place)))
+        train_with_stages(waiting, Path(str(place)))
         return
     checkpoint, folder = resume_point(str(place))
     own = OmegaConf.create({"resume": None, MAX_MEGAPIXELS: DEFAULT})
@@ -137,8 +136,8 @@ def _resume(arguments: list[str]) -> None:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
     config, own = run_config(loaded.config, overrides, own, str(checkpoint))
     set_max_megapixels(own[MAX_MEGAPIXELS])
-    with going_on_from(folder):
-        train_with_stages(plain(config), folder, resume=loaded)
+    probe_folder("resume", folder)
+    train_with_stages(plain(config), folder, resume=loaded)
 
 
 def evaluate(arguments: list[str]) -> None:
@@ -190,9 +189,9 @@ def convert_weights(arguments: list[str]) -> None:
         raise UserError(f"format={own['format']}; expected run, safetensors or timm")
     if own["background"] not in (None, True, False):
         raise UserError(f"background={own['background']!r}; expected true, false or null")
-    if output.exists() and (own["format"] != "run" or not output.is_dir() or any(output.iterdir())):
+    if os.path.lexists(output) and (own["format"] != "run" or not output.is_dir() or any(output.iterdir())):
         raise UserError(f"output={output} exists already; choose another")
-    check_place("output", output)
+    (probe_folder if own["format"] == "run" else probe_file)("output", output)
     if not str(own["source"]).startswith("timm:"):
         what = "file" if own["format"] == "run" else "checkpoint or run folder"
         check_exists("source", own["source"], what)

@@ -32,7 +32,7 @@ DAMAGE = (
     struct.error, Image.DecompressionBombError, UserWarning,
 )  # fmt: skip
 NO_MEMORY = re.compile("not enough memory|can't allocate memory|[Ii]nsufficient memory|out of memory")
-_open = Image.open  # PIL's own, also while another one takes its name's place
+_pil_open = Image.open  # PIL's own, also while another one takes its name's place
 MOST_EXIF = 1 << 20  # bytes: cameras write up to 64 kB
 # What turns a picture of that EXIF orientation upright; 1 is upright.
 _TURNS = {
@@ -106,7 +106,7 @@ def open_picture(data: np.ndarray, name: str) -> ImageFile.ImageFile:
     kind = check_header(data, name)
     if max_pixels() != Image.MAX_IMAGE_PIXELS:  # or PIL warns at half of what is allowed
         Image.MAX_IMAGE_PIXELS = max_pixels()
-    image = _open(io.BytesIO(data.data), formats=(kind,))
+    image = _pil_open(io.BytesIO(data.data), formats=(kind,))
     check_pixels(name, *image.size)
     return image
 

@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from tasks.shared.cli import TRACEBACK, log_to_terminal, show_user_errors, text_of
 from tasks.shared.config import CONFIGS
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError
 from tasks.shared.process import is_first_process
+from tasks.shared.writing import probe_folder
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def run_folder(config: dict[str, Any]) -> Path:
 
 def new_folder(folder: Path) -> Path:
     """`folder`, unless something is there that a tool would overwrite."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"output={folder} exists already and is not empty; choose another")
-    check_place("output", folder)
+    probe_folder("output", folder)
     return folder

@@ -22,12 +22,12 @@ from tasks.shared.contract import Task
 from tasks.shared.distillation.lessons import teachable, teacher_of
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.engine import train
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError
 from tasks.shared.process import is_first_process
 from tasks.shared.runs import METRICS
 from tasks.shared.settings import check_settings
 from tasks.shared.stage_configs import stage_folder
-from tasks.shared.writing import make_folder, write_text
+from tasks.shared.writing import make_folder, probe_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
         try:
             check_settings(each)
             if "output" in each:
-                check_place("output", Path(each["output"]))
+                probe_folder("output", Path(each["output"]))
             data, named = build_data(each), (each.get("teacher") or {}).get("stage")
             teacher = teacher_of(each) if named is None else promised[str(named)]
             taught = None if teacher is None else teacher.num_outputs

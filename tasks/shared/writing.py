@@ -143,14 +143,14 @@ def probe_folder(key: str, folder: Path) -> None:
 
 def probe_file(key: str, file: Path) -> None:
     """The same for a file, and that no folder is in its place."""
-    if file.is_dir():
-        raise UserError(f"{key}={printable(file)} is a folder; expected a file")
     _probe(key, file, file.parent)
 
 
 def _probe(key: str, named: Path, folder: Path) -> None:
     there = folder.absolute()
     try:
+        if named != folder and named.is_dir():
+            raise UserError(f"{key}={printable(named)} is a folder; expected a file")
         while not os.path.lexists(there):
             there = there.parent
         if not there.is_dir():
