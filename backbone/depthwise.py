@@ -9,17 +9,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from backbone.kernels import call, fit
+from backbone.kernels import checked
 from backbone.padding import Pads, convolve
 
-LANES = 8  # channels: kernels/depthwise.cpp computes 16 of them at once, and 8 at the end
 
-
-def has_kernel(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads, *more: Tensor) -> bool:
-    """Whether kernels/depthwise.cpp has the gradients of this convolution. more: maps that it is to read besides x."""
-    if weight.shape != (x.shape[1], 1, 3, 3) or x.shape[1] % LANES or stride not in ((1, 1), (2, 2)):
-        return False
-    return max(pads[0][0], pads[1][0]) < 2 and fit(x, *more)
+def has_kernel(x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> bool:
+    """Whether kernels/depthwise.cpp has the gradients of this convolution."""
+    return checked.takes_depthwise(x, weight, stride, (pads[0][0], pads[1][0]))
 
 
 class Depthwise(torch.autograd.Function):
@@ -46,8 +42,10 @@ class Depthwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
         (grad,), (x, weight) = grads, ctx.saved_tensors
-        if not torch.is_grad_enabled() and has_kernel(x, weight, ctx.stride, ctx.pads, grad):
-            return *_in_one_pass(grad, x, weight, ctx.stride, ctx.pads), None, None
+        if not torch.is_grad_enabled():
+            both = checked.depthwise_backward(x, grad, weight, ctx.stride, ctx.pads)
+            if both is not None:
+                return both[0], both[1].t().reshape(weight.shape).to(weight.dtype), None, None
         grad_x = grad_weight = None
         if ctx.needs_input_grad[0]:
             grad_x = _spread_and_convolve(grad, weight, x, ctx.stride, ctx.pads)
@@ -59,16 +57,6 @@ class Depthwise(torch.autograd.Function):
                 grad, x, weight, None, ctx.stride, (top, left), (1, 1), False, (0, 0), x.shape[1], (False, True, False)
             )[1]
         return grad_x, grad_weight, None, None
-
-
-def _in_one_pass(grad: Tensor, x: Tensor, weight: Tensor, stride: tuple[int, int], pads: Pads) -> tuple[Tensor, Tensor]:
-    """The gradients of x and of weight."""
-    batch, channels, *size = x.shape
-    shapes = (batch, *size, channels, *grad.shape[2:], stride[0], pads[0][0], pads[1][0])
-    kernels = weight.float().flatten(1).t().contiguous()  # (9, C)
-    grad_x, grad_kernels = torch.empty_like(x), torch.empty_like(kernels)
-    call("depthwise_backward", x.dtype, x, grad, kernels, grad_x, grad_kernels, shapes)
-    return grad_x, grad_kernels.t().reshape(weight.shape).to(weight.dtype)
 
 
 def _spread_and_convolve(grad: Tensor, weight: Tensor, x: Tensor, stride: tuple[int, int], pads: Pads) -> Tensor:

@@ -1,6 +1,7 @@
 """A convolution and its activation as one operator: for networks that only answer, on a CPU."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,7 +23,7 @@ class FusedConv2d(nn.Module):
     """A convolution and its activation as one operator of oneDNN: the same function to float precision, no gradients.
 
     The weights are kept a second time, in oneDNN's own layout for the shape that was asked for last; what becomes of
-    them after that is not seen.
+    them after that is seen only where this is moved, made of another kind of numbers, or loaded into.
     """
 
     def __init__(self, conv: nn.Conv2d, act: nn.Module):
@@ -33,7 +34,7 @@ class FusedConv2d(nn.Module):
         self.ready: tuple[torch.Size, torch.dtype, tuple[Any, ...]] | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel() == 0 or x.device.type != "cpu":  # no picture, or what it costs is counted
+        if x.dim() != 4 or x.numel() == 0 or x.device.type != "cpu":  # no pictures, or what they cost is counted
             return self.act(self.conv(x))
         if self.ready is None or self.ready[0] != x.shape:
             self.ready = self._prepare(x)
@@ -58,6 +59,14 @@ class FusedConv2d(nn.Module):
         assert not isinstance(self.conv.padding, str), "left alone by fuse_activations"
         rows, columns = self.conv.padding
         return (rows, rows), (columns, columns)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.ready = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.ready = None
+        super()._load_from_state_dict(*args)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"ready": None}  # such tensors cannot be copied

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from backbone.gradients import ReLU6, is_exported
-from backbone.kernels import call, fit
+from backbone.kernels import checked
 
 CEILINGS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0, ReLU6: 6.0}
 
@@ -22,10 +22,11 @@ def applies(norm: nn.BatchNorm2d, act: nn.Module, x: Tensor) -> bool:
     """Whether `norm_act(norm, act, x)` can take the place of `act(norm(x))`."""
     if not norm.training or type(act) not in CEILINGS or _is_watched(norm) or _is_watched(act):
         return False
-    if not torch.is_grad_enabled() or is_exported() or not fit(x) or x.numel() == x.shape[1]:
+    if not torch.is_grad_enabled() or is_exported() or not norm.track_running_stats or norm.momentum is None:
         return False
-    usual = norm.affine and norm.track_running_stats and norm.momentum is not None
-    return usual and norm.weight.dtype == torch.float32
+    counted = type(norm.num_batches_tracked) is Tensor
+    read, written = (norm.weight, norm.bias), (norm.running_mean, norm.running_var)
+    return counted and checked.takes_norm(x, read, written) and x.numel() > x.shape[1]
 
 
 def _is_watched(module: nn.Module) -> bool:
@@ -54,10 +55,9 @@ class _NormAct(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor, eps: float, ceiling: float) -> tuple[Tensor, Tensor]:
-        y, statistics = torch.empty_like(x), torch.empty(4, x.shape[1])
-        size = x.numel() // x.shape[1], x.shape[1]
-        call("norm_act_forward", x.dtype, x, y, *size, weight.contiguous(), bias.contiguous(), eps, ceiling, statistics)
-        return y, statistics
+        found = checked.norm_act_forward(x, weight, bias, eps, ceiling)
+        assert found is not None, "only where it applies"
+        return found
 
     @staticmethod
     def setup_context(
@@ -72,11 +72,12 @@ class _NormAct(torch.autograd.Function):
         x, weight, bias, statistics = ctx.saved_tensors
         if torch.is_grad_enabled():  # gradients of these gradients will be asked for
             return _differentiable(grads[0], x, weight, bias, ctx)
-        grad = grads[0].contiguous(memory_format=torch.channels_last)
-        grad_x, grad_weight, grad_bias = torch.empty_like(x), torch.empty_like(weight), torch.empty_like(bias)
-        size, limits = (x.numel() // x.shape[1], x.shape[1]), (ctx.eps, ctx.ceiling)
-        call("norm_act_backward", x.dtype, x, grad, grad_x, *size, *limits, statistics, grad_weight, grad_bias)
-        return grad_x, grad_weight, grad_bias, None, None
+        found = checked.norm_act_backward(x, grads[0], ctx.eps, ctx.ceiling, statistics)
+        if found is None:
+            with torch.enable_grad():
+                x, weight, bias = (t.detach().requires_grad_() for t in (x, weight, bias))
+                return _differentiable(grads[0], x, weight, bias, ctx)
+        return *found, None, None
 
 
 def _differentiable(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, ctx: Any) -> tuple[Tensor | None, ...]:

@@ -1,27 +1,18 @@
 """Depthwise separable convolutions (Sec. 3.1) as one operator: for networks that only answer, on a CPU in fp32."""
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from backbone.fused_conv import FusedConv2d
 from backbone.gradients import is_exported
-from backbone.kernels import call, fit, kernels
+from backbone.kernels import kernels
+from backbone.kernels.checked import LANES, SeparableForward, SeparableWeights, is_map_of, is_watched
 from backbone.layers import Conv2d
 
 NAME = "separable_forward"
-COLUMNS = 32  # outputs that kernels/separable.cpp computes at once; their weights lie together
-LANES = 8  # channels, of which it takes multiples
-
-
-class Prepared(NamedTuple):
-    """For inputs of a shape: the output's, the kernel's sizes, and the weights as it reads them."""
-
-    shape: torch.Size
-    out: tuple[int, int, int, int]
-    sizes: tuple[int, ...]
-    packed: tuple[Tensor, ...]
 
 
 class FusedSeparableConv(nn.Module):
@@ -29,14 +20,15 @@ class FusedSeparableConv(nn.Module):
 
     The map between the two is computed in parts that stay in the cache, and never written to memory, which takes less
     time than oneDNN's two operators (docs/performance.md). The same function to float precision, no gradients. The
-    weights are kept once more; what becomes of them after the first answer is not seen.
+    weights are kept once more; what becomes of them after the first answer is seen only where this is moved, made of
+    another kind of numbers, or loaded into.
     """
 
     def __init__(self, depthwise: FusedConv2d, pointwise: FusedConv2d):
         super().__init__()
         self.depthwise, self.pointwise = depthwise, pointwise
         self.ceiling = depthwise.ceiling
-        self.ready: Prepared | None = None  # for the shape that came last
+        self.ready: SeparableForward | None = None  # for the shape that came last
 
     @staticmethod
     def takes(depthwise: FusedConv2d, pointwise: FusedConv2d) -> bool:
@@ -54,37 +46,37 @@ class FusedSeparableConv(nn.Module):
         return (isinstance(first, Conv2d) or first.padding == (1, 1)) and depthwise.ceiling == pointwise.ceiling
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dtype != torch.float32 or is_exported() or not fit(x):
-            return self.pointwise(self.depthwise(x))
-        ready = self.ready
-        if ready is None or ready.shape != x.shape:
-            if x.dim() != 4 or x.shape[1] != self.depthwise.conv.in_channels:
-                return self.pointwise(self.depthwise(x))
-            ready = self.ready = self._prepare(x, self._pack() if ready is None else ready.packed)
-        y = torch.empty(ready.out, memory_format=torch.channels_last)
-        call(NAME, torch.float32, x, *ready.packed, y, ready.sizes, self.ceiling)
-        return y
+        if not is_exported() and not is_watched():
+            ready = self.ready
+            if ready is None or ready.shape != x.shape:
+                ready = self._prepare(x, ready)
+            y = None if ready is None else ready(x)
+            if y is not None:
+                return y
+        return self.pointwise(self.depthwise(x))
 
-    def _prepare(self, x: Tensor, packed: tuple[Tensor, ...]) -> Prepared:
-        batch, channels, height, width = x.shape
-        ((top, bottom), (left, right)), stride = self.depthwise.pads(x), self.depthwise.conv.stride[0]
-        size = (height + top + bottom - 3) // stride + 1, (width + left + right - 3) // stride + 1
-        outputs = self.pointwise.conv.out_channels
-        sizes = (batch, height, width, channels, *size, outputs, stride, top, left)
-        return Prepared(x.shape, (batch, outputs, *size), sizes, packed)
+    def _prepare(self, x: Tensor, before: SeparableForward | None) -> SeparableForward | None:
+        """The kernel for x's shape, if it takes it. before: that for another shape, whose weights are read again."""
+        if x.dtype != torch.float32 or not is_map_of(NAME, x):
+            return None
+        first, second = self.depthwise.conv, self.pointwise.conv
+        if before is None:
+            weights = SeparableWeights.pack(first.weight, first.bias, second.weight, second.bias)
+        else:
+            weights = before.weights
+        stride = first.stride[0], first.stride[1]
+        made = SeparableForward.of(weights, x, stride, self.depthwise.pads(x), self.ceiling)
+        if made is not None:
+            self.ready = made
+        return made
 
-    def _pack(self) -> tuple[Tensor, ...]:
-        """Weights and biases as the kernel reads them."""
-        convs = self.depthwise.conv, self.pointwise.conv
-        first, second = (conv.weight.detach().to("cpu", torch.float32).flatten(1) for conv in convs)
-        outputs, channels = second.shape
-        behind = -outputs % COLUMNS
-        pointwise = nn.functional.pad(second, (0, 0, 0, behind)).view(-1, COLUMNS, channels).transpose(1, 2)
-        biases = [
-            torch.zeros(len(weight)) if conv.bias is None else conv.bias.detach().to(weight).contiguous()
-            for conv, weight in zip(convs, (first, second), strict=True)
-        ]
-        return first.t().contiguous(), biases[0], pointwise.contiguous(), nn.functional.pad(biases[1], (0, behind))
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        self.ready = None
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any) -> None:
+        self.ready = None
+        super()._load_from_state_dict(*args)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"ready": None}

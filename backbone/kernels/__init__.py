@@ -5,20 +5,23 @@ Where no compiler was found, or it lacks OpenMP, there are none, and the layers 
 
 import ctypes
 import importlib.util
-import warnings
+import logging
 from collections.abc import Callable
 from functools import cache
+from importlib.machinery import ExtensionFileLoader
 from itertools import product
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.nn import Parameter
 
+log = logging.getLogger(__name__)
+
+VERSION = 1  # of what the functions take and leave, as in library.cpp
 KINDS = {torch.float32: "float", torch.bfloat16: "bfloat16"}
 
-POINTER, COUNT = ctypes.c_void_p, ctypes.c_int64
+POINTER, COUNT, INT = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int
 SIZE, LIMITS = (COUNT, COUNT), (ctypes.c_double, ctypes.c_float)
+LETTERS = {POINTER: "P", COUNT: "q", INT: "i", ctypes.c_double: "d", ctypes.c_float: "f"}  # as in maps.h
 
 TAKES = {
     "norm_act_forward": (POINTER, POINTER, *SIZE, POINTER, POINTER, *LIMITS, POINTER),
@@ -29,55 +32,66 @@ TAKES = {
 """The arguments as in the .cpp files, without the number of threads, which comes last."""
 
 
-def load_library(module: str, loss: str) -> ctypes.CDLL | None:
-    """What was compiled as `module` when this was installed, if it was. loss: what is warned of if it is broken."""
+def load_library(module: str, version: tuple[str, int], loss: str) -> ctypes.CDLL | None:
+    """What was compiled as `module` when this was installed, if it was.
+
+    version: the library's function that tells its own, and the one expected. One that an earlier installation left
+    would take the arguments for others. loss: what is told of if it is of another version, or broken.
+    """
     spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
+    if spec is None or spec.origin is None or not isinstance(spec.loader, ExtensionFileLoader):
         return None
     try:
-        return ctypes.CDLL(spec.origin)
+        library = ctypes.CDLL(spec.origin)
     except OSError as error:
-        warnings.warn(f"{spec.origin}: cannot be loaded ({error}); {loss}", stacklevel=2)
+        log.warning("%s: cannot be loaded (%s); %s", spec.origin, error, loss)
         return None
+    name, expected = version
+    if _told(library, name, INT) != expected:
+        log.warning("%s: compiled for another version of this, install it again; until then %s", spec.origin, loss)
+        return None
+    return library
+
+
+def _told(library: ctypes.CDLL, name: str, kind: Any) -> Any:
+    """What a function without arguments answers, or None where there is none."""
+    function = getattr(library, name, None)
+    if function is None:
+        return None
+    function.argtypes, function.restype = (), kind
+    return function()
 
 
 @cache
-def kernels() -> dict[tuple[str, torch.dtype], Callable[..., None]]:
+def kernels() -> dict[tuple[str, torch.dtype], Callable[..., int]]:
     """What was compiled, by name and kind of numbers."""
-    library = load_library("backbone._kernels", "training on the CPU is slower")
+    library = load_library("backbone._kernels", ("kernels_version", VERSION), "training on the CPU is slower")
     if library is None:
         return {}
-    found: dict[tuple[str, torch.dtype], Callable[..., None]] = {}
+    found: dict[tuple[str, torch.dtype], Callable[..., int]] = {}
     for (name, arguments), (dtype, kind) in product(TAKES.items(), KINDS.items()):
-        # Not every kernel is for every kind of numbers, or for every CPU.
-        function, fits = (getattr(library, f"{name}_{what}", None) for what in (kind, "fits"))
-        if function is None or (fits is not None and not fits()):
-            continue
-        function.argtypes, function.restype = (*arguments, ctypes.c_int), None
-        found[name, dtype] = function
+        # Not every kernel is for every kind of numbers, or for every CPU; one that takes anything else is never called.
+        takes = (*arguments, INT)
+        letters = "".join(LETTERS[argument] for argument in takes).encode()
+        if (
+            _told(library, f"{name}_{kind}_takes", ctypes.c_char_p) == letters
+            and _told(library, f"{name}_fits", INT) != 0
+        ):
+            function = getattr(library, f"{name}_{kind}")
+            function.argtypes, function.restype = takes, INT
+            found[name, dtype] = function
     return found
 
 
-def fit(*maps: Tensor) -> bool:
-    """Whether there are kernels for such maps (B, C, H, W), and nobody who watches operators would miss them."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:  # as fake tensors and counters do
-        return False
-    for x in maps:
-        if type(x) not in (Tensor, Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(x):
-            return False
-        if x.device.type != "cpu" or x.dtype not in KINDS or x.dtype != maps[0].dtype or x.numel() == 0:
-            return False
-        if not x.is_contiguous(memory_format=torch.channels_last):
-            return False
-    return bool(kernels())
+def counts(*numbers: int) -> ctypes.Array[ctypes.c_int64]:
+    """As int64_t[], which a kernel takes the address of."""
+    return (COUNT * len(numbers))(*numbers)
 
 
-def call(name: str, dtype: torch.dtype, *arguments: Tensor | tuple[int, ...] | float) -> None:
-    """Tensors, which are to be without gaps, and tuples as int64_t[] are handed over by their address."""
-    given: list[Any] = []
-    for argument in arguments:
-        if isinstance(argument, Tensor):
-            given.append(argument.data_ptr())
-        else:
-            given.append((COUNT * len(argument))(*argument) if isinstance(argument, tuple) else argument)
-    kernels()[name, dtype](*given, torch.get_num_threads())
+def call(name: str, dtype: torch.dtype, *arguments: Any) -> None:
+    """Call a kernel. Pointers are numbers that `checked.address` gave, which is the only one to look at them.
+
+    Raises MemoryError where there is none for what it computes on the way.
+    """
+    if kernels()[name, dtype](*arguments, torch.get_num_threads()):
+        raise MemoryError(f"{name}: not enough memory beside that of its tensors")

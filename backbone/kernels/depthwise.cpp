@@ -108,16 +108,17 @@ void backward(const T* x, const T* grad, const float* kernels, T* grad_x, float*
     const Count rows = of.batch * of.height, row = of.width * of.channels, size = 9 * of.channels;
     const Count out_map = of.out_height * of.out_width * of.channels;
     std::vector<double> parts(threads * size, 0.0);
+    std::vector<float> of_pictures(threads * (size + APART), 0.0f);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; ++thread) {
-        std::vector<float> sums(size);
+        float* sums = of_pictures.data() + thread * (size + APART);
         const Count end = rows * (thread + 1) / threads;
         for (Count i = rows * thread / threads; i < end; ++i) {
             const Count picture = i / of.height, y = i % of.height;
-            differentiate_row(x + i * row, grad + picture * out_map, grad_x + i * row, y, of, kernels, sums.data());
+            differentiate_row(x + i * row, grad + picture * out_map, grad_x + i * row, y, of, kernels, sums);
             if (y + 1 < of.height && i + 1 < end) continue;  // of float within a picture, of double over pictures
             for (Count k = 0; k < size; ++k) parts[thread * size + k] += sums[k];
-            std::fill(sums.begin(), sums.end(), 0.0f);
+            std::fill(sums, sums + size, 0.0f);
         }
     }
     for (Count k = 0; k < size; ++k) {
@@ -128,10 +129,11 @@ void backward(const T* x, const T* grad, const float* kernels, T* grad_x, float*
 }
 
 #define EXPORT(T)                                                                                                    \
-    extern "C" void depthwise_backward_##T(const T* x, const T* grad, const float* kernels, T* grad_x,               \
-                                           float* grad_kernels, const Shapes* of, int threads) {                     \
-        backward(x, grad, kernels, grad_x, grad_kernels, *of, threads);                                              \
-    }
+    extern "C" int depthwise_backward_##T(const T* x, const T* grad, const float* kernels, T* grad_x,                \
+                                          float* grad_kernels, const Shapes* of, int threads) {                      \
+        return status_of([&] { backward(x, grad, kernels, grad_x, grad_kernels, *of, threads_here(threads)); });     \
+    }                                                                                                                \
+    TELL(depthwise_backward_##T)
 
 EXPORT(float)
 EXPORT(bfloat16)

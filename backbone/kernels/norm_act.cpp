@@ -75,12 +75,13 @@ template <class Body>
 std::vector<double> sums_over_blocks(Count rows, Count channels, int threads, Body body) {
     const Count high = (BLOCK + channels - 1) / channels, blocks = (rows + high - 1) / high, each = 2 * channels;
     std::vector<double> parts(threads * each, 0.0);
+    std::vector<float> of_blocks(threads * (each + APART));
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (int thread = 0; thread < threads; ++thread) {
-        std::vector<float> sums(each);
+        float* sums = of_blocks.data() + thread * (each + APART);
         for (Count i = blocks * thread / threads; i < blocks * (thread + 1) / threads; ++i) {
-            std::fill(sums.begin(), sums.end(), 0.0f);
-            body(i * high * channels, std::min(high, rows - i * high), sums.data(), sums.data() + channels);
+            std::fill(sums, sums + each, 0.0f);
+            body(i * high * channels, std::min(high, rows - i * high), sums, sums + channels);
             for (Count c = 0; c < each; ++c) parts[thread * each + c] += sums[c];
         }
     }
@@ -130,16 +131,23 @@ void backward(const T* x, const T* grad, T* grad_x, Count rows, Count channels, 
 }
 
 #define EXPORT(T)                                                                                                    \
-    extern "C" void norm_act_forward_##T(const T* x, T* y, Count rows, Count channels, const float* weight,          \
-                                         const float* bias, double eps, float ceiling, float* statistics,           \
-                                         int threads) {                                                              \
-        forward(x, y, rows, channels, weight, bias, eps, ceiling, statistics, threads);                              \
+    extern "C" int norm_act_forward_##T(const T* x, T* y, Count rows, Count channels, const float* weight,           \
+                                        const float* bias, double eps, float ceiling, float* statistics,            \
+                                        int threads) {                                                               \
+        return status_of([&] {                                                                                       \
+            forward(x, y, rows, channels, weight, bias, eps, ceiling, statistics, threads_here(threads));            \
+        });                                                                                                          \
     }                                                                                                                \
-    extern "C" void norm_act_backward_##T(const T* x, const T* grad, T* grad_x, Count rows, Count channels,          \
-                                          double eps, float ceiling, const float* statistics, float* grad_weight,    \
-                                          float* grad_bias, int threads) {                                           \
-        backward(x, grad, grad_x, rows, channels, eps, ceiling, statistics, grad_weight, grad_bias, threads);        \
-    }
+    extern "C" int norm_act_backward_##T(const T* x, const T* grad, T* grad_x, Count rows, Count channels,           \
+                                         double eps, float ceiling, const float* statistics, float* grad_weight,     \
+                                         float* grad_bias, int threads) {                                            \
+        return status_of([&] {                                                                                       \
+            backward(x, grad, grad_x, rows, channels, eps, ceiling, statistics, grad_weight, grad_bias,              \
+                     threads_here(threads));                                                                         \
+        });                                                                                                          \
+    }                                                                                                                \
+    TELL(norm_act_forward_##T)                                                                                       \
+    TELL(norm_act_backward_##T)
 
 EXPORT(float)
 EXPORT(bfloat16)

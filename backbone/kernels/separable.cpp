@@ -5,6 +5,8 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 
+#include <omp.h>
+
 #include <memory>
 
 #include "lanes.h"
@@ -154,6 +156,9 @@ CODE(avx2, "avx2,fma", 8, 3)
 
 static const Code* of_this_cpu() {
     if (!__builtin_cpu_supports("fma")) return nullptr;
+#if defined(WITHOUT_AVX512)  // to test the other on a CPU that has both
+    return __builtin_cpu_supports("avx2") ? &avx2 : nullptr;
+#endif
     return __builtin_cpu_supports("avx512f") ? &avx512 : __builtin_cpu_supports("avx2") ? &avx2 : nullptr;
 }
 
@@ -162,15 +167,17 @@ static void by_rows(const Code& code, const float* x, float* y, const Separable&
     const Count rows = of.batch * of.out_height;
     const Count pixels = std::max<Count>(BETWEEN / (of.step * sizeof(float)), 9 * MOST_ROWS);
     const Count high = std::max<Count>(std::min(pixels / of.out_width, (rows + threads - 1) / threads), 1);
+    const Count each = (high * of.out_width + MOST_ROWS) * of.step;
+    const std::unique_ptr<float[]> all(new float[threads * each]);
 #pragma omp parallel num_threads(threads)
     {
-        const std::unique_ptr<float[]> between(new float[(high * of.out_width + MOST_ROWS) * of.step]);
+        float* const between = all.get() + omp_get_thread_num() * each;
 #pragma omp for schedule(static)
         for (Count first = 0; first < rows; first += high) {
             const Count some = std::min(rows - first, high);
             for (Count row = 0; row < some; ++row)
-                code.convolve(x, first + row, between.get() + row * of.out_width * of.step, of);
-            code.multiply(between.get(), y + first * of.out_width * of.outputs, some * of.out_width, 0, of.outputs, of);
+                code.convolve(x, first + row, between + row * of.out_width * of.step, of);
+            code.multiply(between, y + first * of.out_width * of.outputs, some * of.out_width, 0, of.outputs, of);
         }
     }
 }
@@ -195,15 +202,22 @@ static void by_outputs(const Code& code, const float* x, float* y, const Separab
 
 extern "C" int separable_forward_fits() { return of_this_cpu() != nullptr; }
 
-extern "C" void separable_forward_float(const float* x, const float* depthwise, const float* depthwise_bias,
-                                        const float* pointwise, const float* pointwise_bias, float* y,
-                                        const Sizes* sizes, float ceiling, int threads) {
-    const Count pixels = sizes->batch * sizes->out_height * sizes->out_width;
-    const bool large = pixels * sizes->outputs * Count(sizeof(float)) > LARGE;
-    const Separable of{*sizes,         sizes->channels + 16, depthwise, depthwise_bias, pointwise,
-                       pointwise_bias, ceiling,              large && sizes->outputs % COLUMNS == 0};
+// y: written past the caches only where lanes begin at multiples of their size.
+static void forward(const float* x, float* y, Separable of, int threads) {
+    const Count pixels = of.batch * of.out_height * of.out_width;
+    const bool large = pixels * of.outputs * Count(sizeof(float)) > LARGE;
+    of.past_caches = large && of.outputs % COLUMNS == 0 && reinterpret_cast<std::uintptr_t>(y) % 64 == 0;
     const bool more_weights = of.outputs > pixels;  // than numbers between
     (more_weights && threads > 1 ? by_outputs : by_rows)(*of_this_cpu(), x, y, of, threads);
 }
+
+extern "C" int separable_forward_float(const float* x, const float* depthwise, const float* depthwise_bias,
+                                       const float* pointwise, const float* pointwise_bias, float* y,
+                                       const Sizes* sizes, float ceiling, int threads) {
+    const Separable of{*sizes, sizes->channels + 16, depthwise, depthwise_bias, pointwise, pointwise_bias, ceiling, false};
+    return status_of([&] { forward(x, y, of, threads_here(threads)); });
+}
+
+TELL(separable_forward_float)
 
 #endif

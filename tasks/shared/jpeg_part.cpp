@@ -14,6 +14,7 @@
 #endif
 
 constexpr JDIMENSION ROWS = 16;  // that are asked for at once
+constexpr int LONGEST = JPEG_MAX_DIMENSION;  // side of a picture
 constexpr JDIMENSION BESIDE = 2;  // columns on both sides, from which colours are smoothed (of one they are repeated)
 
 struct Errors {
@@ -42,6 +43,7 @@ static bool decode(jpeg_decompress_struct& info, int eighths, Box box, std::uint
     jpeg_read_header(&info, TRUE);
     info.scale_num = eighths, info.scale_denom = 8, info.out_color_space = JCS_RGB;
     jpeg_start_decompress(&info);
+    if (info.output_components != 3) return false;
     if (box.left + box.width > info.output_width || box.top + box.height > info.output_height) return false;
     if (is_unfinished(info)) return false;
     JDIMENSION first = box.left - (box.left < BESIDE ? box.left : BESIDE);
@@ -49,6 +51,7 @@ static bool decode(jpeg_decompress_struct& info, int eighths, Box box, std::uint
     if (last > info.output_width) last = info.output_width;
     JDIMENSION columns = last - first;
     jpeg_crop_scanline(&info, &first, &columns);  // moves both out to whole blocks
+    if (box.left < first || box.left + box.width > first + columns || info.output_width > columns) return false;
     if (jpeg_skip_scanlines(&info, box.top) != box.top) return false;
     const std::size_t skipped = 3 * std::size_t(box.left - first), row = 3 * std::size_t(box.width);
     JSAMPARRAY rows = info.mem->alloc_sarray(reinterpret_cast<j_common_ptr>(&info), JPOOL_IMAGE, 3 * columns, ROWS);
@@ -61,15 +64,21 @@ static bool decode(jpeg_decompress_struct& info, int eighths, Box box, std::uint
     return info.err->num_warnings == 0;
 }
 
+// Raised, with VERSION in jpeg_part.py, whenever jpeg_part takes or leaves something else than before.
+extern "C" int jpeg_part_version() { return 1; }
+
 // pixels: [height][width][3], of the picture at eighths/8 of its size. 1 if they were decoded, else 0.
 extern "C" int jpeg_part(const std::uint8_t* data, std::int64_t size, int eighths, int left, int top, int width,
                          int height, std::uint8_t* pixels) {
+    if (data == nullptr || pixels == nullptr || size <= 0 || eighths < 1 || eighths > 8) return 0;
+    if (left < 0 || top < 0 || width < 1 || height < 1) return 0;
+    if (left > LONGEST - width || top > LONGEST - height) return 0;
     Errors errors;
-    jpeg_decompress_struct info;
+    jpeg_decompress_struct info{};  // whatever is given back before it is made
     info.err = jpeg_std_error(&errors.manager);
     errors.manager.error_exit = leave;
     errors.manager.output_message = say_nothing;
-    bool decoded = false;
+    volatile bool decoded = false;  // as setjmp returns to what was in memory
     if (setjmp(errors.leave) == 0) {
         jpeg_create_decompress(&info);
         jpeg_mem_src(&info, data, static_cast<unsigned long>(size));

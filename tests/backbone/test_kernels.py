@@ -1,11 +1,8 @@
 """What is computed in C++ against torch, in double precision."""
 
-import importlib.machinery
-import importlib.util
 import platform
 import shutil
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +12,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from backbone import MobileNetV1, depthwise, kernels, norm_act
+from backbone import MobileNetV1, kernels, norm_act
 from backbone.depthwise import has_kernel
 from backbone.gradients import ReLU6
+from backbone.kernels import checked
 from backbone.layers import BatchNorm2d, Conv2d, ConvNormAct
 
 compiled = pytest.mark.skipif(not kernels.kernels(), reason="the kernels were not compiled when this was installed")
@@ -237,12 +235,11 @@ def test_a_network_learns_the_same_with_and_without_them(dtype: torch.dtype, mon
         calls.append(name)
         kernels.call(name, *arguments)
 
-    for module in (norm_act, depthwise):
-        monkeypatch.setattr(module, "call", call)
+    monkeypatch.setattr(checked, "call", call)
     ours = losses()
     expected = {"norm_act_forward": 27, "norm_act_backward": 27, "depthwise_backward": 13}
     assert {name: calls.count(name) / 2 for name in set(calls)} == expected
-    monkeypatch.setattr(kernels, "kernels", dict)
+    monkeypatch.setattr(checked, "kernels", dict)
     calls.clear()
     assert ours == pytest.approx(losses(), rel=1e-3 if dtype == torch.float32 else 0.05)
     assert not calls
@@ -280,14 +277,3 @@ def test_gradients_of_each_picture_by_vmap(layout: torch.memory_format) -> None:
         alone = torch.autograd.grad(loss(weights, image), list(weights.values()))
         for of_all, one in zip(found.values(), alone, strict=True):
             torch.testing.assert_close(of_all[at], one, rtol=1e-4, atol=1e-4)
-
-
-def test_a_library_that_cannot_be_loaded_is_told_of_and_done_without(tmp_path: Path, monkeypatch: Any) -> None:
-    broken = tmp_path / "_kernels.so"
-    broken.write_bytes(b"no library")
-    spec = importlib.machinery.ModuleSpec("backbone._kernels", None, origin=str(broken))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.warns(UserWarning, match="_kernels.so: cannot be loaded"):
-        assert kernels.kernels.__wrapped__() == {}
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    assert kernels.kernels.__wrapped__() == {}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from backbone import MobileNetV1, fold_batch_norm, fuse_activations, kernels, separable
 from backbone.fused_conv import FusedConv2d
 from backbone.gradients import ReLU6
+from backbone.kernels import checked
 from backbone.layers import Conv2d
 from backbone.separable import FusedSeparableConv
 
@@ -44,12 +45,13 @@ def fused(net: nn.Sequential) -> nn.Sequential:
 def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Grows by one for each call of the kernel from here on."""
     calls: list[str] = []
+    call = checked.call
 
     def note(name: str, *arguments: object) -> None:
         calls.append(name)
-        kernels.call(name, *arguments)  # type: ignore[arg-type]
+        call(name, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(separable, "call", note)
+    monkeypatch.setattr(checked, "call", note)
     return calls
 
 

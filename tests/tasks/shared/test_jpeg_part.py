@@ -139,10 +139,103 @@ def test_any_bytes_can_be_changed(progressive: bool) -> None:
     assert 0 < found < 400
 
 
-def test_a_decoder_that_cannot_be_loaded_is_told_of_and_done_without(tmp_path: Path, monkeypatch: Any) -> None:
+WRONG = (-(2**70), -(2**32), -(2**31), -1, 0, 65501, 2**31 - 1, 2**31, 2**32, 2**32 + 1, 2**63, 2**70)
+
+
+@compiled
+@pytest.mark.parametrize("at", range(4))
+def test_numbers_that_no_int_holds_are_no_box(at: int) -> None:
+    data = detailed().data
+    for number in WRONG:
+        box = [0, 0, 9, 9]
+        box[at] = number
+        part = decode_part(data, 8, (box[0], box[1], box[2], box[3]))
+        assert (part is not None) == (number == 0 and at < 2)
+
+
+@pytest.mark.parametrize("n", [-1, 0, 9, 16, 2**32 + 8])
+def test_other_sizes_than_eighths(n: int) -> None:
+    with pytest.raises(ValueError, match="expected 1 to 8"):
+        decode_part(detailed().data, n, (0, 0, 9, 9))
+
+
+def test_what_are_no_bytes() -> None:
+    data = detailed().data
+    others: list[Any] = [data.tobytes(), data.view(np.int8), data[None], data.astype(np.uint16), torch.from_numpy(data)]
+    for other in [*others, None, data[0], list(data)]:
+        with pytest.raises(TypeError, match="uint8"):
+            decode_part(other, 8, (0, 0, 9, 9))
+    for n, box in ((8.0, (0, 0, 9, 9)), (8, (0.0, 0, 9, 9)), (8, (None, 0, 9, 9)), ("8", (0, 0, 9, 9))):
+        with pytest.raises(TypeError):
+            decode_part(data, n, box)  # type: ignore[arg-type]
+    with pytest.raises(ValueError):
+        decode_part(data, 8, (0, 0, 9))  # type: ignore[arg-type]
+
+
+@compiled
+def test_bytes_may_lie_anywhere() -> None:
+    data = detailed().data
+    expected = decode_part(data, 8, (3, 4, 50, 60))
+    spread, fixed = np.zeros(2 * len(data), np.uint8), data.copy()
+    spread[::2], fixed.flags.writeable = data, False
+    crooked = np.concatenate([data[:1], data])[1:]
+    for other in (spread[::2], fixed, crooked, data.view(np.memmap)):
+        part = decode_part(other, np.int64(8), (np.int32(3), 4, np.uint8(50), 60))  # type: ignore[arg-type]
+        assert part is not None and expected is not None and np.array_equal(part, expected)
+
+
+@compiled
+def test_other_frames_than_those_that_can_be_cut() -> None:
+    """Arithmetic, lossless, hierarchical ones and those of 12 bits: in the header alone, so that all else is damage."""
+    whole = detailed(subsampling="4:2:0").data
+    frame = int(np.flatnonzero((whole[:-1] == 0xFF) & (whole[1:] == 0xC0))[0])
+    for kind in (0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF):
+        for bits in (8, 12, 16, 0, 255):
+            data = whole.copy()
+            data[frame + 1], data[frame + 4] = kind, bits
+            part = decode_part(data, 8, (3, 5, 15, 21))
+            assert part is None or part.shape == (21, 15, 3)
+    for sides in ((0, 0), (0, 9), (65500, 65500), (65535, 65535)):
+        data = whole.copy()
+        data[frame + 5 : frame + 9] = np.array(sides, ">u2").view(np.uint8)
+        part = decode_part(data, 1, (3, 5, 15, 9))
+        assert part is None or part.shape == (9, 15, 3)
+
+
+@compiled
+def test_errors_leave_no_memory_behind() -> None:
+    resource = pytest.importorskip("resource")
+    whole = detailed(160, 160, progressive=True).data
+    for times in (50, 150):
+        for _ in range(times):
+            assert decode_part(whole[: len(whole) // 2], 8, (0, 0, 9, 9)) is None
+            assert decode_part(whole, 8, (155, 155, 9, 9)) is None
+        if times == 50:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000  # kB; one picture's numbers are 150
+
+
+def library_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    loader = importlib.machinery.ExtensionFileLoader("tasks.shared._jpeg", str(path))
+    spec = importlib.machinery.ModuleSpec("tasks.shared._jpeg", loader, origin=str(path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
+    return decoder.__wrapped__()
+
+
+def test_a_decoder_that_cannot_be_loaded_is_told_of_and_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     broken = tmp_path / "_jpeg.so"
     broken.write_bytes(b"no library")
-    spec = importlib.machinery.ModuleSpec("tasks.shared._jpeg", None, origin=str(broken))
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: spec)
-    with pytest.warns(UserWarning, match=r"_jpeg\.so: cannot be loaded .*decode"):
-        assert decoder.__wrapped__() is None
+    assert library_at(broken, monkeypatch) is None
+    assert "_jpeg.so: cannot be loaded" in caplog.text and "decode" in caplog.text
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc")
+def test_a_decoder_of_another_version_is_never_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "old.c").write_text("int jpeg_part() { __builtin_trap(); }", encoding="utf-8")
+    library = tmp_path / "_jpeg.so"
+    subprocess.run(["gcc", "-shared", "-fPIC", str(tmp_path / "old.c"), "-o", str(library)], check=True)
+    assert library_at(library, monkeypatch) is None and "compiled for another version" in caplog.text
