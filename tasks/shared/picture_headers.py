@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tasks.shared.picture_files import SUFFIXES
-from tasks.shared.picture_limits import check_pixels, check_scans, check_slow, damaged
+from tasks.shared.picture_limits import MOST_SCANS, check_pixels, check_scans, check_slow, damaged
 from tasks.shared.tiff_header import check_tiff
 
 # Only what SUFFIXES means, by PIL's names: PIL itself opens by content whatever it knows, even by starting programs.
@@ -27,11 +27,13 @@ FORMATS = tuple(name for name, _ in MAGIC)
 HEAD = 1 << 16  # bytes: where the headers of nearly every JPEG end
 MOST_SEGMENTS = 1000  # before a JPEG's pixels: of 64 kB each at most, profiles and depth maps take some dozens
 MOST_EXIF = 16  # of these: one is usual, and PIL joins them
+MOST_COUNTED = 1000  # scans; then there are enough to tell
 MOST_BLOCKS = 1 << 16  # of a GIF before its first picture, 255 bytes each; and half the chunks of a PNG
 DEFLATED = 1032  # bytes that one of a PNG can stand for
 
-MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)  # as libjpeg looks for one, garbage before it passed over
-IN_SCAN = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])", re.DOTALL)  # where it goes on after a scan
+# As libjpeg looks for one, passing over garbage and bytes that fill.
+MARKER = re.compile(rb"\xff[^\x00\xff]", re.DOTALL)
+IN_SCAN = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)  # where it goes on after a scan
 NO_LENGTH = {0x01, *range(0xD0, 0xD8)}
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}
 BASELINE, SCAN, END, EXIF = (0xC0, 0xC1), 0xDA, 0xD9, 0xE1
@@ -109,9 +111,11 @@ def _first_scan(data: bytes, name: str) -> tuple[Jpeg, bool] | None:
 
 def _count_scans(data: bytes, place: int) -> int:
     """Of a JPEG, from its first one on; those that are not in its own data, such as previews', are not counted."""
-    most = data.count(b"\xff\xda", place)
+    most = data.count(b"\xff\xda", place)  # and no more
+    if most <= MOST_SCANS:
+        return most
     scans = 0
-    while most > 0 and (found := IN_SCAN.search(data, place)) is not None:
+    while scans <= MOST_COUNTED and (found := IN_SCAN.search(data, place)) is not None:
         marker, place = data[found.end() - 1], found.end()
         if marker == END:
             break
