@@ -45,11 +45,15 @@ class GeotaggedData(ClassificationData):
         assert self.cells is not None
         pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
         dataset = PlaceDataset(pictures, self.photos["train"], neighbours(self.cells))
-        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+        return make_loader(
+            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
+        )
 
     def val_loader(self, shard: bool = False) -> DataLoader:
         dataset = PlaceDataset(self._dataset("val"), self.photos[self.evaluate_on])
-        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+        return make_loader(
+            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
+        )
 
 
 class PlaceDataset(Dataset):

@@ -13,8 +13,10 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config import CONFIGS, compose_config, groups
 from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.failures import cause_of
 from tasks.shared.picture_files import printable
 from tasks.shared.process import is_first_process
+from tasks.shared.streams import prepare_process
 from tasks.shared.writing import FULL, reason_of
 
 CHOOSE = {"eval": ("data", "teacher", "trainer"), "predict": ("data", "trainer")}  # groups besides the checkpoint's own
@@ -28,6 +30,7 @@ def run_tool(name: str, doc: str, run: Callable[[list[str]], None]) -> None:
     `--help` prints `doc`, the config groups and the keys. Users' errors are shown as
     `show_user_errors` does.
     """
+    prepare_process()
     arguments = sys.argv[1:]
     with show_user_errors():
         if any(a in ("-h", "--help") for a in arguments):
@@ -79,7 +82,13 @@ def show_user_errors() -> Iterator[None]:
         sys.exit("interrupted")
     except BrokenPipeError:  # the reader of our output, such as head, has seen enough
         pass
+    except (RuntimeError, MemoryError) as error:
+        if TRACEBACK in os.environ or (cause := cause_of(error)) is None:
+            raise
+        sys.exit(f"error: {cause}")
     except OSError as error:
+        if TRACEBACK not in os.environ and (cause := cause_of(error)) is not None:
+            sys.exit(f"error: {cause}")
         if error.errno not in TOLD or TRACEBACK in os.environ:
             raise
         if error.filename is None and lost is None and not _output_fails():
@@ -125,5 +134,5 @@ def help_text(name: str, doc: str) -> str:
     if name == "train":
         keys = "Keys, as they stand without any choice:\n\n" + OmegaConf.to_yaml(compose_config("train", []))
     else:
-        keys = "Keys:\n\n" + Path(CONFIGS / f"{name}.yaml").read_text()
+        keys = "Keys:\n\n" + Path(CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")
     return "\n".join([doc.strip(), "", *(["Choices (group=option):", *choices, ""] if choices else []), keys])

@@ -23,6 +23,7 @@ from tasks.shared.config import (
 )
 from tasks.shared.consent import hear
 from tasks.shared.errors import UserError
+from tasks.shared.failures import going_on_from
 from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
 from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
 from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
@@ -91,7 +92,8 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
         _tell_recipe(name, stage)
     from tasks.shared.stages import train_with_stages
 
-    train_with_stages(job, output)
+    with going_on_from(output):
+        train_with_stages(job, output)
 
 
 def _check_start(config: DictConfig, given: set[str]) -> None:
@@ -122,7 +124,8 @@ def _resume(arguments: list[str]) -> None:
     if (waiting := waiting_stages(Path(str(place)))) is not None:
         if len(overrides) > 1:
             raise UserError(f"{overrides[1].input_line}: a run that was interrupted in a stage goes on as it was")
-        train_with_stages(waiting, Path(str(place)))
+        with going_on_from(Path(str(place))):
+            train_with_stages(waiting, Path(str(place)))
         return
     checkpoint, folder = resume_point(str(place))
     own = OmegaConf.create({"resume": None, MAX_MEGAPIXELS: DEFAULT})
@@ -137,7 +140,8 @@ def _resume(arguments: list[str]) -> None:
     config, own = run_config(loaded.config, overrides, own, str(checkpoint))
     set_max_megapixels(own[MAX_MEGAPIXELS])
     probe_folder("resume", folder)
-    train_with_stages(plain(config), folder, resume=loaded)
+    with going_on_from(folder):
+        train_with_stages(plain(config), folder, resume=loaded)
 
 
 def evaluate(arguments: list[str]) -> None:

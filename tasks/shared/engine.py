@@ -180,9 +180,12 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         plugins=[WholeCheckpoints()],
     )
     try:
-        return pl.Trainer(**arguments)
+        trainer = pl.Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer.*: {str(error).splitlines()[0]}") from error
+    # Ours (streams.py) end a run at once; Lightning's make processes tell each other, and wait where one cannot hear.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
 
 
 def resume_point(place: str) -> tuple[Path, Path]:

@@ -1,6 +1,7 @@
 """Data loaders whose order and augmentation depend on (seed, epoch, index) alone."""
 
 import os
+import signal
 from collections.abc import Iterator, Sized
 from functools import partial
 from typing import Any
@@ -15,6 +16,10 @@ from tasks.shared.contract import Batch
 from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images
 from tasks.shared.picture_limits import max_megapixels, set_max_megapixels
+from tasks.shared.shared_memory import fitting_workers, hand_over
+
+LOOK = 30  # seconds of one wait for a batch; a process that was suspended meanwhile has lost one wait, not all
+PATIENCE = 60  # waits until there is no hope, half an hour: a batch from a slow disk or network takes seconds
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
@@ -90,12 +95,57 @@ def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
     if not kept:
         return Batch(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [], len(items))
     images, targets = zip(*kept, strict=True)
-    return Batch(collate_images(list(images)), list(targets), len(items) - len(kept))
+    return hand_over(Batch(collate_images(list(images)), list(targets), len(items) - len(kept)))
+
+
+class BatchLoader(DataLoader):
+    """A DataLoader whose processes fit into shared memory, and whose batches are waited for with a limit.
+
+    workers: None where the user leaves it to the machine. resolution: of its pictures.
+    """
+
+    def __init__(self, data: Dataset, batches: EpochBatches, workers: int | None, resolution: int, **options: Any):
+        self.asked, self.resolution = workers is not None, resolution
+        wanted = self._fitting(loader_processes(workers), data, batches)
+        options |= {"num_workers": wanted, "persistent_workers": wanted > 0, "timeout": LOOK if wanted else 0}
+        super().__init__(data, batch_sampler=batches, **options)
+
+    def _fitting(self, workers: int, data: Dataset, batches: EpochBatches) -> int:
+        largest = min(batches.batch_size, len(data))  # type: ignore[arg-type]
+        return fitting_workers(workers, largest, self.resolution, self.asked)
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        if self._iterator is None and dist.is_initialized():  # only now is it known how many processes share the memory
+            self.num_workers = self._fitting(self.num_workers, self.dataset, self.batch_sampler)  # type: ignore[arg-type]
+            self.timeout = LOOK if self.num_workers else 0
+        return self._wait(super().__iter__())
+
+    def _wait(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        waited = 0
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if not str(error).startswith("DataLoader timed out"):
+                    raise
+                waited += 1
+                if waited == PATIENCE:
+                    raise UserError(
+                        f"data.workers={self.num_workers}: no batch for {LOOK * PATIENCE // 60} minutes; does "
+                        "the disk or network that the pictures are on answer?"
+                    ) from error
+                continue
+            waited = 0
+            yield batch
 
 
 def _begin(megapixels: float, worker: int) -> None:
     """In a loader process: what the command has set in its own, which a process that is spawned does not inherit."""
     set_max_megapixels(megapixels)
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # of a terminal that is closed the main process tells; they follow
 
 
 def make_loader(
@@ -103,21 +153,24 @@ def make_loader(
     batch_size: int,
     *,
     train: bool,
+    resolution: int,
     seed: int = 0,
     workers: int | None = None,
     shard: bool = True,
 ) -> DataLoader:
     """A loader of `Batch` over `data`, which is asked for (epoch, index) and answers with an image and its target dict,
-    or None for a picture to skip. `workers` None: chosen from the machine.
+    or None for a picture to skip. `workers` None: chosen from the machine. resolution: of the images, for the room that
+    they take.
+
+    Raises UserError where the loader processes that the user asks for have no room for their batches.
     """
-    workers = loader_processes(workers)
     sampler = EpochSampler(data, shuffle=train, seed=seed, shard=shard)  # type: ignore[arg-type]
-    return DataLoader(
+    return BatchLoader(
         data,
-        batch_sampler=EpochBatches(sampler, batch_size, train),
-        num_workers=workers,
+        EpochBatches(sampler, batch_size, train),
+        workers,
+        resolution,
         collate_fn=collate,
         pin_memory=torch.cuda.is_available(),
-        persistent_workers=workers > 0,
         worker_init_fn=partial(_begin, max_megapixels()),
     )

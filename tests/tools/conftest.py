@@ -39,6 +39,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"tools/{name}.py", *arguments])
+        monkeypatch.setattr("tasks.shared.cli.prepare_process", lambda: None)  # its signals would be pytest's
         command = {"eval": "evaluate"}.get(name, name)
         status, message = 0, ""
         try:

@@ -61,9 +61,10 @@ class ClassificationData:
         if batch_size < 1 or val_batch_size < 1:
             raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
         check_crop(crop, crop_share)
+        loader_processes(workers)  # so that a wrong number is told before anything is read
         self.pictures, self.resolution, self.evaluate_on = pictures, resolution, evaluate_on
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.workers, self.kept_bytes = loader_processes(workers), bytes_to_keep(keep_gb)
+        self.workers, self.kept_bytes = workers, bytes_to_keep(keep_gb)
         self.on_corrupt = OnCorrupt(on_corrupt)
         self.reports, self.seen_in = reports or {}, seen_in or {}
         self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
@@ -88,10 +89,19 @@ class ClassificationData:
     def train_loader(self, seed: int) -> DataLoader:
         labels = "train" not in self.lessons  # from a teacher a network learns without
         dataset = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed, labels=labels)
-        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+        return make_loader(
+            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
+        )
 
     def val_loader(self, shard: bool = False) -> DataLoader:
-        return make_loader(self._dataset("val"), self.val_batch_size, train=False, shard=shard, workers=self.workers)
+        return make_loader(
+            self._dataset("val"),
+            self.val_batch_size,
+            train=False,
+            shard=shard,
+            workers=self.workers,
+            resolution=self.resolution,
+        )
 
     def picture(self, target: dict[str, Any]) -> Tensor:
         return self.pictures_of("val").read(target["index"])
@@ -99,7 +109,7 @@ class ClassificationData:
     def _dataset(self, split: str, **options: Any) -> PictureDataset:
         options |= self.center | {"lesson": self.lessons.get(split)}
         pictures = self.pictures_of(split)
-        if split == "train" and self.kept_bytes and not self.workers:
+        if split == "train" and self.kept_bytes and not loader_processes(self.workers):
             pictures = KeptPictures(pictures, self.resolution, self.kept_bytes)
         return PictureDataset(pictures, self.class_ids, self.resolution, self.on_corrupt, **options)
 

@@ -161,12 +161,16 @@ class CocoData:
             crop_share=self.crop_share,
             seed=seed,
         )
-        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+        return make_loader(
+            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
+        )
 
     def val_loader(self, shard: bool = False) -> DataLoader:
         place, table = self.images["val"], self.tables["val"]
         dataset = CocoDataset(place, table, self.resolution, self.on_corrupt, resize=self.resize)
-        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+        return make_loader(
+            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
+        )
 
     def picture(self, target: dict[str, Any]) -> torch.Tensor:
         return read_image(Path(target["file"]))

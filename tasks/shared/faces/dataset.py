@@ -62,11 +62,15 @@ class FaceData(ClassificationData):
     def train_loader(self, seed: int) -> DataLoader:
         pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed, labels=False)
         dataset = FaceDataset(pictures, self.faces["train"], labelled="train" not in self.lessons)
-        return make_loader(dataset, self.batch_size, train=True, seed=seed, workers=self.workers)
+        return make_loader(
+            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
+        )
 
     def val_loader(self, shard: bool = False) -> DataLoader:
         dataset = FaceDataset(self._dataset("val", labels=False), self.faces[self.evaluate_on])
-        return make_loader(dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers)
+        return make_loader(
+            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
+        )
 
 
 class FaceDataset(Dataset):

@@ -100,7 +100,7 @@ def test_without_sharding_every_process_gets_everything(split_over):
 
 
 def batches(count: int, size: int, train: bool, epoch: int = 0) -> list[list[tuple[int, int]]]:
-    loader = make_loader(Numbers(count), size, train=train, seed=0, workers=0)
+    loader = make_loader(Numbers(count), size, train=train, resolution=1, workers=0)
     loader.batch_sampler.sampler.set_epoch(epoch)  # type: ignore[union-attr]
     return [[target["key"] for target in batch.targets] for batch in loader]
 
@@ -144,7 +144,7 @@ def test_lightning_moves_a_batch_with_the_tensors_of_its_targets() -> None:
 @pytest.mark.parametrize("workers", [-1, 1.5, "two"])
 def test_a_wrong_number_of_workers_is_named(workers):
     with pytest.raises(UserError, match=r"data\.workers"):
-        make_loader(Numbers(2), 1, train=True, workers=workers)
+        make_loader(Numbers(2), 1, train=True, resolution=1, workers=workers)
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 2), (8, 7), (64, 8)])
