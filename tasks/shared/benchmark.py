@@ -117,7 +117,11 @@ def machine() -> dict[str, Any]:
     import torchvision
 
     about = Path("/proc/cpuinfo")
-    names = [line for line in about.read_text().splitlines() if line.startswith("model name")] if about.exists() else []
+    names = (
+        [line for line in about.read_text(encoding="utf-8").splitlines() if line.startswith("model name")]
+        if about.exists()
+        else []
+    )
     gpu = {"gpu": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}
     return gpu | {
         "cpu": names[0].split(":", 1)[1].strip() if names else platform.processor() or platform.machine(),

@@ -84,7 +84,7 @@ def waiting_stages(folder: Path) -> dict[str, Any] | None:
     if not (folder / "stages").is_dir() or (folder / "checkpoints" / "last.ckpt").exists():
         return None
     try:
-        return yaml.safe_load((folder / "config.yaml").read_text())
+        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{folder}/config.yaml: cannot be read ({str(error).splitlines()[0]})") from error
 
@@ -135,13 +135,13 @@ def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, fl
     config = {key: value for key, value in stage.items() if key != "output"}
     if (folder / METRICS).exists():
         log.info("%s: made before, in %s", name, folder)
-        return json.loads((folder / METRICS).read_text())
+        return json.loads((folder / METRICS).read_text(encoding="utf-8"))
     if "output" not in stage or not is_first_process():  # the others are this one's own
         return _go_on(config, folder)
     with _alone(name, folder):
         if (folder / METRICS).exists():
             log.info("%s: made meanwhile, in %s", name, folder)
-            return json.loads((folder / METRICS).read_text())
+            return json.loads((folder / METRICS).read_text(encoding="utf-8"))
         log.info("%s: is kept in %s for later runs", name, folder)
         return _go_on(config, folder)
 

@@ -231,7 +231,7 @@ def _read_ids(path: Path) -> set[int]:
     if not path.is_file():
         raise UserError(f"data.minival={path}: no such file")
     ids = set()
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if line.strip():
             if not line.strip().isdecimal():
                 raise UserError(f"{path}: line {number}: {line.strip()[:40]!r} is no picture id")
