@@ -15,8 +15,10 @@ from tasks.planet.count import Occupied
 from tasks.planet.s2 import Floats, Ids
 from tasks.planet.sphere import coordinates
 from tasks.shared.errors import UserError
+from tasks.shared.reading import read_json
 from tasks.shared.writing import write_text
 
+LARGEST = 256 << 20  # bytes of a file of cells: a million of them have half of that
 FORMAT = "mobilenet-toolkit cells 1"
 COLUMNS = ("token", "count", "mean_lat", "mean_lon", "centre_lat", "centre_lon")
 DECIMALS = 7  # of degrees: 1 cm
@@ -130,9 +132,9 @@ class Cells:
     def load(cls, file: Path) -> "Cells":
         """Read what `save` wrote. Raises UserError naming the file."""
         try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise UserError(f"{file}: cannot be read ({error.strerror}); expected a file of cells") from error
-        except ValueError as error:
-            raise UserError(f"{file}: not a file of cells ({error})") from error
+            content = read_json(file, LARGEST)
+        except UserError as error:
+            expected = "" if "cannot be read" in str(error) else "not a file of cells, "
+            told = str(error).removeprefix(f"{file}: ")
+            raise UserError(f"{file}: {expected}{told}") from error
         return cls.from_plain(content, str(file))

@@ -1,6 +1,5 @@
 """Geotagged photos in WebDataset shards: tar files of `key.jpg` beside `key.json`."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from tasks.planet.split import split_numbers
 from tasks.planet.table import LIMITS, NAMES
 from tasks.shared.errors import UserError
 from tasks.shared.picture_files import printable
+from tasks.shared.reading import parse_json
 from tasks.shared.shards import Beside, read_shard_index
 
 FIELDS = ("lat", "lon", "user", "time")
@@ -57,8 +57,8 @@ def read_shards(
 def _facts(text: bytes, names: Mapping[str, str | None]) -> dict[str, Any]:
     """Place, user and time, as the index has them. Raises ValueError."""
     try:
-        return _read_facts(json.loads(text), names)
-    except ValueError as error:  # of JSON and of text too
+        return _read_facts(parse_json(text), names)
+    except ValueError as error:
         raise ValueError(f"its json cannot be used ({error})") from error
 
 

@@ -1,18 +1,15 @@
 """Finished runs on disk: finding them, reading them, and counting what their networks cost."""
 
-import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from backbone import Cost, count_cost
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.errors import UserError
 from tasks.shared.meta import meta_network
+from tasks.shared.reading import read_json, read_yaml, shown
 
 log = logging.getLogger(__name__)
 CONFIG, METRICS = "config.yaml", "metrics.json"
@@ -37,7 +34,7 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
         raise UserError(f"runs={folder}: no such folder")
     runs = []
     for file in sorted(folder.rglob(CONFIG)):
-        config = _read(file, yaml.safe_load)
+        config = read_yaml(file)
         if reason := _unfit(file.parent, config, task):
             log.info("skipped %s: %s", file.parent, reason)
         else:
@@ -64,21 +61,13 @@ def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
 
 def read_metrics(file: Path) -> dict[str, float]:
     """Final metrics by name. Raises UserError for a file that holds anything else."""
-    metrics = _read(file, json.loads)
+    metrics = read_json(file)
     if not isinstance(metrics, dict):
         raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
     for name, value in metrics.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise UserError(f"{file}: {name}={value!r}; expected a number")
+            raise UserError(f"{file}: {shown(name)}={shown(value)}; expected a number")
     return metrics
-
-
-def _read(file: Path, parse: Callable[[str], Any]) -> Any:
-    try:
-        return parse(file.read_text(encoding="utf-8"))
-    except (ValueError, yaml.YAMLError) as error:
-        told = " ".join(str(error).split())
-        raise UserError(f"{file}: not a readable {file.suffix[1:]} file ({told})") from error
 
 
 def class_count(run: Run) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.shared.errors import UserError, check_place
+from tasks.shared.reading import read_json
 from tasks.shared.writing import probe_folder, whole_folder
 
 MARKER = "sample.json"  # in the root of the set: what it was drawn from
@@ -42,8 +43,8 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
 def _marker(root: Path) -> dict | None:
     """Content of the marker in `root`, None where there is none."""
     try:
-        marker = json.loads((root / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        marker = read_json(root / MARKER)
+    except UserError:
         return None
     return marker if isinstance(marker, dict) else None
 

@@ -24,7 +24,8 @@ from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.engine import train
 from tasks.shared.errors import UserError
 from tasks.shared.process import is_first_process
-from tasks.shared.runs import METRICS
+from tasks.shared.reading import read_yaml
+from tasks.shared.runs import METRICS, read_metrics
 from tasks.shared.settings import check_settings
 from tasks.shared.stage_configs import stage_folder
 from tasks.shared.writing import make_folder, probe_folder, write_text
@@ -83,10 +84,7 @@ def waiting_stages(folder: Path) -> dict[str, Any] | None:
     """The config of a run in `folder` that was interrupted in one of its stages; None for any other folder."""
     if not (folder / "stages").is_dir() or (folder / "checkpoints" / "last.ckpt").exists():
         return None
-    try:
-        return yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"{folder}/config.yaml: cannot be read ({str(error).splitlines()[0]})") from error
+    return read_yaml(folder / "config.yaml")
 
 
 def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
@@ -135,13 +133,13 @@ def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, fl
     config = {key: value for key, value in stage.items() if key != "output"}
     if (folder / METRICS).exists():
         log.info("%s: made before, in %s", name, folder)
-        return json.loads((folder / METRICS).read_text(encoding="utf-8"))
+        return read_metrics(folder / METRICS)
     if "output" not in stage or not is_first_process():  # the others are this one's own
         return _go_on(config, folder)
     with _alone(name, folder):
         if (folder / METRICS).exists():
             log.info("%s: made meanwhile, in %s", name, folder)
-            return json.loads((folder / METRICS).read_text(encoding="utf-8"))
+            return read_metrics(folder / METRICS)
         log.info("%s: is kept in %s for later runs", name, folder)
         return _go_on(config, folder)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.shared.errors import UserError
+from tasks.shared.reading import shown
 
 SHOWN = 20  # how many offenders a message lists
 NUMBERS = {"id", "image_id", "category_id", "height", "width"}
@@ -90,11 +91,11 @@ def load_coco_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: no such annotation file")
     try:
         content = json.loads(path.read_bytes())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a json file ({error})") from error
+    except (ValueError, RecursionError, MemoryError) as error:  # of text, of depth, of numbers of 5,000 digits
+        raise UserError(f"{path}: not a json file ({shown(str(error) or type(error).__name__)})") from error
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not all(isinstance(content.get(key), list) for key in keys):
-        found = ", ".join(content) if isinstance(content, dict) else f"a {type(content).__name__}"
+        found = ", ".join(content)[:200] if isinstance(content, dict) else f"a {type(content).__name__}"
         raise UserError(f"{path}: not a COCO instances file: expected lists {', '.join(keys)}; found {found}")
     required = {
         "images": ("id", "file_name", "height", "width"),
@@ -107,16 +108,20 @@ def load_coco_json(path: Path) -> dict[str, Any]:
             if missing:
                 raise UserError(f"{path}: {key}[{index}] lacks {', '.join(missing)}")
             for name in fields:
-                if name in NUMBERS and not _is_whole(entry[name]):
-                    raise UserError(f"{path}: {key}[{index}]: {name}={entry[name]!r}; expected a whole number")
+                if name in NUMBERS and not _is_whole(entry[name], 31 if name in ("height", "width") else 62):
+                    raise UserError(f"{path}: {key}[{index}]: {name}={shown(entry[name])}; expected a whole number")
             if key == "images" and not isinstance(entry["file_name"], str):
-                raise UserError(f"{path}: {key}[{index}]: file_name={entry['file_name']!r}; expected a text")
+                raise UserError(f"{path}: {key}[{index}]: file_name={shown(entry['file_name'])}; expected a text")
     for annotation in content["annotations"]:
         bbox = annotation["bbox"]
-        if not (isinstance(bbox, list) and len(bbox) == 4 and all(isinstance(v, int | float) for v in bbox)):
-            raise UserError(f"{path}: annotation {annotation['id']}: bbox={bbox}; expected [x, y, width, height]")
+        if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
+            told = f"{path}: annotation {annotation['id']}: bbox={str(bbox)[:100]}"
+            raise UserError(f"{told}; expected [x, y, width, height]")
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", bbox[2] * bbox[3])
+        if annotation["iscrowd"] not in (0, 1) or not _is_number(annotation["area"]):
+            given = f"iscrowd={shown(annotation['iscrowd'])}, area={shown(annotation['area'])}"
+            raise UserError(f"{path}: annotation {annotation['id']}: {given}; expected 0 or 1, and a number")
     return content
 
 
@@ -169,8 +174,13 @@ def read_annotations(path: Path) -> CocoAnnotations:
     )  # fmt: skip
 
 
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+def _is_whole(value: Any, bits: int) -> bool:
+    """Whether it is one, and fits into the arrays that hold it."""
+    return (isinstance(value, int) or (isinstance(value, float) and value.is_integer())) and abs(value) < 1 << bits
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 62)
 
 
 def _listed(what: str, ids: np.ndarray) -> list[str]:
