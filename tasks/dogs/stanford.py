@@ -16,6 +16,7 @@ from tasks.shared.picture_set import FolderPictures
 
 LISTS = {"train": "train_list.mat", "val": "test_list.mat"}
 OFFICIAL_CLASSES, OFFICIAL_COUNTS = 120, {"train": 12_000, "val": 8_580}
+ANNOTATION = 1 << 20  # bytes
 FOLDER = re.compile(r"(n\d{8})-(.+)")  # WordNet id and breed
 
 
@@ -126,13 +127,25 @@ def largest_box(annotation: Path) -> tuple[float, float, float, float]:
         boxes = [
             (float(box.findtext("xmin", "")), float(box.findtext("ymin", "")),
              float(box.findtext("xmax", "")), float(box.findtext("ymax", "")))
-            for box in ElementTree.parse(annotation).iterfind("object/bndbox")
+            for box in ElementTree.fromstring(_markup(annotation)).iterfind("object/bndbox")
         ]  # fmt: skip
-    except (OSError, ElementTree.ParseError, ValueError) as error:
+        if not all(abs(side) < 1 << 31 for box in boxes for side in box):
+            raise ValueError("a box with a side that is no number of pixels")
+    except (OSError, ElementTree.ParseError, ValueError, RecursionError) as error:
         raise UserError(f"{annotation}: not a readable annotation ({error})") from error
     if not boxes:
         raise UserError(f"{annotation}: names no box")
     return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+
+
+def _markup(annotation: Path) -> bytes:
+    """Annotations are of some kB, and define no entities: those of others, which could stand for gigabytes, are."""
+    if not annotation.is_file() or annotation.stat().st_size > ANNOTATION:
+        raise ValueError(f"expected a file of at most {ANNOTATION:,} bytes")
+    content = annotation.read_bytes()
+    if b"<!" in content.replace(b"<!--", b""):
+        raise ValueError("it declares a type or entities")
+    return content
 
 
 def _breeds(lists: dict[str, tuple[list[str], np.ndarray]], folder: Path) -> list[Breed]:

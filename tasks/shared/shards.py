@@ -27,12 +27,14 @@ from tasks.shared.picture_files import printable
 from tasks.shared.picture_limits import check_file_size
 from tasks.shared.picture_set import Pictures
 from tasks.shared.progress import track
+from tasks.shared.tar_members import Member, members_of
 from tasks.shared.writing import make_folder, whole_file
 
 log = logging.getLogger(__name__)
 VERSION = 2  # raise it whenever the index changes: existing ones are then made again
 PICTURES = ("jpg", "jpeg", "png", "webp")
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
+LARGEST, BESIDE = 1 << 30, 1 << 20  # bytes of a picture's file, and of one beside it
 SHOWN = 3  # broken samples that a message names
 PLACES = (("shard", pa.int32()), ("key", pa.binary()), ("offset", pa.int64()), ("size", pa.int64()))
 
@@ -142,12 +144,12 @@ def _index(shards: Sequence[Path], beside: Beside, cache: Path) -> pa.Table:
 def _samples(shard: Path, beside: Beside) -> Iterator[dict[str, Any]]:
     """A row of the index for each sample; of a shard that breaks off one more, which says so."""
     try:
-        with tarfile.open(shard, "r:") as tar:
-            files = (member for member in tar if member.isreg() and "." in Path(member.name).name)
+        with tarfile.open(shard, "r:", tarinfo=Member) as tar:
+            files = (member for member in members_of(tar, shard) if member.isreg() and "." in Path(member.name).name)
             for key, members in groupby(files, lambda member: _parts(member.name)[0]):
                 yield _sample(tar, key, {_parts(m.name)[1]: m for m in members}, beside)
             _check_end(shard, tar.offset)
-    except (tarfile.TarError, EOFError) as error:
+    except (tarfile.TarError, EOFError, ValueError, RecursionError, MemoryError) as error:
         yield {"key": b"", "problem": f"the shard is damaged, or no tar file ({error})"}
     except OSError as error:
         raise UserError(f"{printable(shard)}: cannot be read ({error.strerror or error})") from error
@@ -174,6 +176,9 @@ def _sample(tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo],
     if picture is None or lacks:
         return {"key": os.fsencode(key), "problem": f"has no {lacks[0]}, but {', '.join(sorted(members))}"}
     row = {"key": os.fsencode(picture.name), "offset": picture.offset_data, "size": picture.size, "problem": ""}
+    if picture.size > LARGEST or any(members[kind].size > BESIDE for kind in beside.kinds):
+        told = f"is larger than {LARGEST:,} bytes, or what is beside it than {BESIDE:,}"
+        return row | {"problem": told}
     try:
         return row | beside.facts({kind: _read(tar, members[kind]) for kind in beside.kinds})
     except ValueError as error:

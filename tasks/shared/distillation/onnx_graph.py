@@ -3,18 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 from tasks.shared.errors import UserError
 
 DTYPES: dict[int, type] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 PICTURES = "floating-point pictures (B, 3, height, width), or (B, height, width, 3)"
+LARGEST = 1 << 28  # numbers of one map for one picture
 COUNTED = ("Conv", "Gemm", "MatMul")
 # Those that multiply as well, in ways that are not counted here.
 UNCOUNTED = (
@@ -33,32 +32,6 @@ class Entry:
     size: tuple[int, int] | None
     dtype: type
     last: bool
-
-
-def read_model(path: Path) -> tuple[ModelProto, list[Path]]:
-    """The model with all its weights, and the files that hold them: `path`, and those that it refers to.
-
-    Raises UserError naming the file that is missing, damaged, or no ONNX.
-    """
-    try:
-        model = onnx.load(path, load_external_data=False)
-        if not model.graph.node:
-            raise UserError(f"{path}: holds no network; expected an ONNX file")
-        files = [path, *sorted({path.parent / place for place in _external(model)})]
-        if missing := [str(file) for file in files if not file.is_file()]:
-            raise UserError(f"{path}: refers to {', '.join(missing)}: no such file; expected it where it was exported")
-        onnx.load_external_data_for_model(model, str(path.parent))
-    except (DecodeError, ValueError, OSError, onnx.checker.ValidationError) as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{path}: not an ONNX file, or damaged ({error})") from error
-    return model, files
-
-
-def _external(model: ModelProto) -> set[str]:
-    tensors = [*model.graph.initializer, *(each.t for node in model.graph.node for each in node.attribute)]
-    entries = [entry for t in tensors if t.data_location == TensorProto.EXTERNAL for entry in t.external_data]
-    return {entry.value for entry in entries if entry.key == "location"}
 
 
 def entry_of(model: ModelProto, source: object) -> Entry:
@@ -119,6 +92,16 @@ def _free_reshapes(graph: GraphProto, batch: int | None) -> None:
             free = np.array([0, *shape[1:]], np.int64)  # 0: as many as the input has
             graph.initializer.append(onnx.numpy_helper.from_array(free, name))
             node.input[1] = name
+
+
+def check_maps(model: ModelProto, entry: Entry, size: tuple[int, int], source: object) -> None:
+    """Raise UserError for a file that makes more numbers of a picture than any network: onnxruntime makes those that
+    do not depend on the picture when it opens the file. What cannot be told beforehand passes."""
+    graph = onnx.shape_inference.infer_shapes(resized(model, entry, entry.batch or 1, size), data_prop=True).graph
+    for value in (*graph.value_info, *graph.output):
+        sides = _dims(value)
+        if math.prod(side or 1 for side in sides) > LARGEST * (entry.batch or 1):
+            raise UserError(f"{source}: makes {value.name[:60]!r} of {sides} numbers; expected {LARGEST:,} at most")
 
 
 def cost_of(model: ModelProto, entry: Entry, size: tuple[int, int]) -> tuple[int, int] | None:

@@ -20,7 +20,8 @@ from torch import Tensor
 
 from tasks.shared.distillation.files import check_file, digest_of
 from tasks.shared.distillation.fixed_batches import in_batches
-from tasks.shared.distillation.onnx_graph import Entry, cost_of, entry_of, pick_output, read_model, resized
+from tasks.shared.distillation.onnx_file import read_model
+from tasks.shared.distillation.onnx_graph import Entry, check_maps, cost_of, entry_of, pick_output, resized
 from tasks.shared.distillation.teacher import Teacher, fixed_size
 from tasks.shared.errors import UserError
 
@@ -134,6 +135,7 @@ def onnx_teacher(
     model, files = read_model(file)
     entry = entry_of(model, file)
     name, own = pick_output(model, output_name, file), fixed_size(size, entry.size)
+    check_maps(model, entry, own, file)
     return Teacher(
         OnnxNetwork(str(file), model, entry, name, own),
         name=f"onnx {file.name}",

@@ -227,7 +227,7 @@ def test_weights_in_files_of_their_own_belong_to_the_fingerprint(tmp_path: Path)
     for weights in outside.graph.initializer:
         next(entry for entry in weights.external_data if entry.key == "location").value = "../net.data"
     (tmp_path / "inner/net.onnx").write_bytes(outside.SerializeToString())
-    with pytest.raises(UserError, match=r"inner/net.onnx: not an ONNX file, or damaged .*outside"):
+    with pytest.raises(UserError, match=r"inner/net.onnx: refers to '../net.data'; expected weights in its own folder"):
         onnx_teacher(str(tmp_path / "inner/net.onnx"))
     (tmp_path / "net.data").unlink()
     with pytest.raises(UserError, match=r"net.onnx: refers to .*net.data: no such file"):
@@ -258,7 +258,7 @@ def test_answers_of_another_form_are_refused(tmp_path: Path) -> None:
 def test_operators_of_ones_own_are_refused(tmp_path: Path) -> None:
     made = model_of([helper.make_node("Magic", ["x"], ["y"], domain="my")], [], {"x": ["b", 3, 8, 8]}, ["y"])
     made.opset_import.append(helper.make_opsetid("my", 1))
-    with pytest.raises(UserError, match=r"net.onnx: onnxruntime .* cannot run it \(.*Magic"):
+    with pytest.raises(UserError, match=r"net.onnx: the operator Magic of 'my' needs a library; refused"):
         onnx_teacher(written(tmp_path, made))
 
 
