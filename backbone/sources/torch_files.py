@@ -24,6 +24,7 @@ from backbone.sources.torch_archive import load_archive
 FIRST = "conv_0.conv.weight"
 CLASSIFIERS = ("classifier", "head")  # what a linear layer on top is called, by save_weights and in our tasks
 METADATA = "mobilenet_toolkit"  # under which our own safetensors hold what the tensors do not say
+HEADER = 16 << 20  # bytes of names and shapes in a safetensors file
 METADATA_KEYS = {"arguments", "background", "resolution", "folded"}
 
 
@@ -61,13 +62,18 @@ def safetensors_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     with optional_library(path, "safetensors"):
         from safetensors import SafetensorError, safe_open
+    with path.open("rb") as start:
+        length = int.from_bytes(start.read(8), "little")
+    if length > HEADER:
+        raise ValueError(f"{path}: damaged safetensors file (its header has {length:,} bytes, more than {HEADER:,})")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             names = file.keys()
             state = {name: file.get_tensor(name) for name in names}
-    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path}: damaged or truncated safetensors file ({error})") from error
+    except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        told = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged or truncated safetensors file ({told})") from error
     return state, metadata
 
 
@@ -137,16 +143,20 @@ def _take_classifier(tensors: dict[str, Tensor], prefix: str, backbone: dict[str
 def _with_metadata(published: Published, text: str) -> Published:
     try:
         said = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{published.source}: its metadata are no JSON ({error})") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{published.source}: its metadata are no JSON ({str(error)[:200]})") from error
     expected = set(MobileNetV1(0.25, ("conv_0",)).arguments)
-    if not isinstance(said, dict) or said.keys() != METADATA_KEYS or set(said["arguments"]) != expected:
+    given = said.get("arguments") if isinstance(said, dict) else None
+    if not isinstance(given, dict) or said.keys() != METADATA_KEYS or set(given) != expected:
         raise ValueError(
             f"{published.source}: its metadata are {text[:200]}; expected {', '.join(sorted(METADATA_KEYS))}, with the "
             f"arguments {', '.join(sorted(expected))}"
         )
     arguments = {key: tuple(v) if isinstance(v, list) else v for key, v in said["arguments"].items()}
-    check_shapes(published.source, published.backbone, arguments)
+    try:
+        check_shapes(published.source, published.backbone, arguments)
+    except (TypeError, OverflowError, RuntimeError, LookupError) as error:
+        raise ValueError(f"{published.source}: its metadata describe no network ({type(error).__name__})") from error
     fields = {key: said[key] for key in METADATA_KEYS - {"arguments"}}
     return replace(published, implied=arguments, **fields)
 
