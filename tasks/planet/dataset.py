@@ -1,6 +1,7 @@
 """Photos with their places, and the cells that they lie in."""
 
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -67,6 +68,10 @@ class PlaceDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def contents(self) -> Iterator[NDArray]:
+        yield from (self.photos.lat, self.photos.lon)
+        yield from self.pictures.contents()
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
         item = self.pictures[key]

@@ -1,7 +1,7 @@
 """Checkpoints that carry their config, and never run code."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does 
 class Checkpoint:
     """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with.
 
-    num_classes: of the data it was trained on. resumable: it holds the optimizer's state too.
+    num_classes: of the data it was trained on. resumable: it holds the optimizer's state too. more: what a run that
+    goes on with it has to know besides.
     """
 
     path: Path
@@ -29,6 +30,7 @@ class Checkpoint:
     num_classes: int
     weights: dict[str, Tensor]
     resumable: bool
+    more: dict[str, Any] = field(default_factory=dict)
 
 
 def find_checkpoint(place: str | Path, *names: str) -> Path:
@@ -80,7 +82,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
     resumable = "optimizer_states" in content
-    return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable)
+    more = {key: ours.get(key) for key in ("next_epoch", "contents")}
+    return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable, more)
 
 
 def write_weights(

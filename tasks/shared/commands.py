@@ -3,7 +3,6 @@
 import logging
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +23,15 @@ from tasks.shared.config import (
 from tasks.shared.consent import hear
 from tasks.shared.errors import UserError
 from tasks.shared.failures import going_on_from
-from tasks.shared.jobs import is_sweep, job_overrides, new_folder, run_folder, run_jobs
-from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
+from tasks.shared.jobs import is_sweep, job_overrides, result_folder, run_folder, run_jobs, sweep_folder
 from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
-from tasks.shared.places import PLACES, check_exists, check_places
-from tasks.shared.stage_configs import with_stages
+from tasks.shared.picture_limits import set_max_megapixels
+from tasks.shared.places import PLACES, absolute, check_exists, check_places
+from tasks.shared.resuming import resume, stoppable
+from tasks.shared.stage_configs import NOT_OF_A_RUN, with_stages
 from tasks.shared.writing import probe_file, probe_folder
 
 log = logging.getLogger(__name__)
-FIXED_ON_RESUME = ("optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze", "teacher")
-CACHE = ("teacher.cache", "teacher.cache_folder")  # may change: the answers are the same
 FLAGS_WITH_VALUE = ("--cfg", "-c", "--info", "-i", "--package", "-p")
 
 
@@ -43,7 +41,7 @@ def train(arguments: list[str]) -> None:
     values = quote_paths(plain_values)
     overrides = parse_overrides(values)
     if any(o.key_or_group == "resume" and o.value() is not None for o in overrides):
-        _resume(plain_values)
+        resume(plain_values)
         return
     # Composed once here with the group choices alone (the first of each sweep), to know which keys there are.
     chosen = [f"{o.key_or_group}={next(o.sweep_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()}"
@@ -51,7 +49,8 @@ def train(arguments: list[str]) -> None:
     keys = compose_config("train", chosen)
     check_keys(overrides, keys)
     sys.argv = [sys.argv[0], *flags, *open_free(values)]
-    run_jobs(lambda config: _train_job(config, keys))
+    with sweep_folder(flags, {o.key_or_group for o in overrides}, keys.task.name):
+        run_jobs(lambda config: _train_job(config, keys))
 
 
 def _split_flags(arguments: list[str]) -> tuple[list[str], list[str]]:
@@ -85,15 +84,17 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
             f"trainer.devices={job['trainer']['devices']}: the runs of a sweep take one device each, one after "
             "another; start a command for each run to train it on several"
         )
-    output = run_folder(job)
-    del job["output"], job["resume"], job[MAX_MEGAPIXELS]
-    job = with_stages(job, job_overrides(), output)
-    for name, stage in {**job["stages"], "this run": job}.items():
-        _tell_recipe(name, stage)
-    from tasks.shared.stages import train_with_stages
+    own = {key: value for key, value in job.items() if key not in NOT_OF_A_RUN}
 
-    with going_on_from(output):
-        train_with_stages(job, output)
+    def settle(folder: Path) -> dict[str, Any]:
+        return absolute(with_stages(own, job_overrides(), folder))
+
+    with run_folder(job, settle) as (settled, output), stoppable(output, settled), going_on_from(output):
+        for name, stage in {**settled["stages"], "this run": settled}.items():
+            _tell_recipe(name, stage)
+        from tasks.shared.stages import train_with_stages
+
+        train_with_stages(settled, output)
 
 
 def _check_start(config: DictConfig, given: set[str]) -> None:
@@ -113,45 +114,14 @@ def _tell_recipe(name: str, config: dict[str, Any]) -> None:
         log.info("recipe: configs/recipe/%s, unless told otherwise; %s: %s", recipe.name, name, told)
 
 
-def _resume(arguments: list[str]) -> None:
-    overrides = parse_overrides(quote_paths(arguments))
-    place = next(o.value() for o in overrides if o.key_or_group == "resume")
-    check_exists("resume", place, "run folder")
-    from tasks.shared.checkpoint import load_checkpoint
-    from tasks.shared.engine import resume_point
-    from tasks.shared.stages import train_with_stages, waiting_stages
-
-    if (waiting := waiting_stages(Path(str(place)))) is not None:
-        if len(overrides) > 1:
-            raise UserError(f"{overrides[1].input_line}: a run that was interrupted in a stage goes on as it was")
-        with going_on_from(Path(str(place))):
-            train_with_stages(waiting, Path(str(place)))
-        return
-    checkpoint, folder = resume_point(str(place))
-    own = OmegaConf.create({"resume": None, MAX_MEGAPIXELS: DEFAULT})
-    loaded = load_checkpoint(checkpoint)
-    if not loaded.resumable:
-        raise UserError(f"resume={place}: holds weights alone; expected a run's folder or its checkpoints/last.ckpt")
-    for override in overrides:
-        key = override.key_or_group
-        same = OmegaConf.select(OmegaConf.create(loaded.config), key) == override.value()  # a word of the user's own
-        if key.startswith(FIXED_ON_RESUME) and key not in CACHE and not same:
-            raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
-    config, own = run_config(loaded.config, overrides, own, str(checkpoint))
-    set_max_megapixels(own[MAX_MEGAPIXELS])
-    probe_folder("resume", folder)
-    with going_on_from(folder):
-        train_with_stages(plain(config), folder, resume=loaded)
-
-
 def evaluate(arguments: list[str]) -> None:
     """tools/eval.py"""
     config, own, checkpoint = _from_checkpoint("eval", arguments, unused="data.train")
     from tasks.shared.report import print_metrics
     from tasks.shared.scoring import score_checkpoint
 
-    output = new_folder(Path(own["output"] or f"runs/eval/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
-    metrics = score_checkpoint(checkpoint, config, output)
+    with result_folder("eval", own["output"]) as output:
+        metrics = score_checkpoint(checkpoint, config, output)
     print_metrics(metrics)
     print(f"results: {output}")
 
@@ -161,9 +131,9 @@ def predict(arguments: list[str]) -> None:
     config, own, checkpoint = _from_checkpoint("predict", arguments, unused="data")
     from tasks.shared.predicting import predict_files
 
-    output = new_folder(Path(own["output"] or f"runs/predict/{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
     pair = None if own["pair"] is None else str(own["pair"])
-    predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"], pair)
+    with result_folder("predict", own["output"]) as output:
+        predict_files(checkpoint, config, str(own["input"]), output, own["batch_size"], pair)
     print(f"results: {output}")
 
 

@@ -1,7 +1,6 @@
 """Training a run, from a config to a folder with everything that it leaves behind."""
 
 import logging
-import shutil
 import sys
 import warnings
 from pathlib import Path
@@ -17,13 +16,15 @@ from PIL import Image
 from backbone.kernels import kernels
 from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, task_class
 from tasks.shared.callbacks import Checkpoints, LineProgress, WholeCheckpoints
-from tasks.shared.checkpoint import Checkpoint, find_checkpoint
+from tasks.shared.checkpoint import Checkpoint
+from tasks.shared.contents import check_contents, content_of
 from tasks.shared.contract import Data, Task
 from tasks.shared.curves import Curves
 from tasks.shared.distillation.lessons import teach, teacher_of
 from tasks.shared.distillation.report import report_student
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
+from tasks.shared.folders import CONFIG, names_in, remove
 from tasks.shared.module import TrainingModule
 from tasks.shared.names import same_classes
 from tasks.shared.process import failing_as_one, is_first_process
@@ -32,17 +33,20 @@ from tasks.shared.runtime import keep_heap, pick_device, pick_precision
 from tasks.shared.scoring import score_checkpoint
 from tasks.shared.settings import check_settings, try_optimizer
 from tasks.shared.transfer import freeze, source_of, start_from, warn_if_seen
-from tasks.shared.writing import faults_told, write_picture, write_text
+from tasks.shared.writing import faults_told, make_folder, write_picture, write_text
 
 log = logging.getLogger(__name__)
 
 
-def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None) -> dict[str, float]:
-    """Train a run in the folder `output` and score its best checkpoint.
+def train(
+    config: dict[str, Any], output: Path, resume: Checkpoint | None = None, other_data: bool = False
+) -> dict[str, float]:
+    """Train a run in the folder `output`, which is this process's, and score its best checkpoint.
 
-    config: composed and resolved, plain data. resume: the checkpoint to go on from.
+    config: composed and resolved, plain data. resume: the checkpoint to go on from; other_data: even if the data are
+    others than before.
     Leaves config.yaml, checkpoints/{last,best}.ckpt, logs/, metrics.json, the evaluator's results, pictures/ and
-    curves.png in `output`; nothing if something is wrong with config or data, which is found out before.
+    curves.png in `output`; no checkpoints if something is wrong with config or data, which is found out before.
     Returns the final metrics.
     """
     settings, staged = config["trainer"], bool(config.get("stages"))
@@ -59,6 +63,9 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
     if len(train_loader) == 0:
         raise UserError("there are no training pictures for a single batch; expected at least one a process")
+    contents = {"train": content_of(train_loader.dataset), "val": content_of(val_loader.dataset)}
+    if resume is not None:
+        check_contents(resume.more.get("contents"), contents, config["data"].get("choice"), other_data)
     module = TrainingModule(
         task,
         evaluator,
@@ -66,6 +73,7 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         info,
         num_classes,
         train_loader,
+        contents=contents,
         frozen=frozen,
         ema_decay=settings["ema_decay"],
         channels_last=settings["channels_last"],
@@ -77,8 +85,8 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
     folder = output / "checkpoints"
     trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
     if is_first_process():
-        folder.mkdir(parents=True, exist_ok=resume is not None or staged)
-        write_text(output / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
+        make_folder(folder, "output")
+        write_text(output / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
         for name, report in data.reports.items():
             if isinstance(report, Image.Image):
                 write_picture(output / name, report, "output")
@@ -96,11 +104,10 @@ def train(config: dict[str, Any], output: Path, resume: Checkpoint | None = None
         with failing_as_one(trainer, output), faults_told(output / "logs", "output"):
             trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
-        log.info("stopped; go on with: python tools/train.py resume=%s", output)
         raise SystemExit(stop.code or 1) from stop
     except UserError:
         if resume is None and trainer.current_epoch == 0 and trainer.is_global_zero and not staged:
-            shutil.rmtree(output)  # made above; a run that never finished an epoch holds nothing of use
+            remove(output)  # a run that never finished an epoch holds nothing of use
         raise
     if not trainer.is_global_zero:
         return {}
@@ -153,7 +160,9 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
     ):
         warnings.filterwarnings("ignore", message)
-    version = len(list(output.glob("logs/version_*")))  # a resumed run keeps the first part's log
+    # A resumed run keeps the first part's log, and writes to a folder that is new.
+    parts = [name.removeprefix("version_") for name in names_in(output / "logs")]
+    version = max((int(part) + 1 for part in parts if part.isdecimal()), default=0)
     progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
     # The last epoch is validated too: the largest divisor of the epochs that is not above the wish.
     wish, epochs = settings["val_every_epochs"], settings["max_epochs"]
@@ -186,9 +195,3 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
     # Ours (streams.py) end a run at once; Lightning's make processes tell each other, and wait where one cannot hear.
     trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
     return trainer
-
-
-def resume_point(place: str) -> tuple[Path, Path]:
-    """(checkpoint, run folder) that `resume=place` means; place: a run folder or its last.ckpt."""
-    checkpoint = find_checkpoint(place, "last")
-    return checkpoint, checkpoint.parent.parent

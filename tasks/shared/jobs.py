@@ -4,11 +4,14 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -16,10 +19,12 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.shared.cli import TRACEBACK, log_to_terminal, show_user_errors, text_of
 from tasks.shared.config import CONFIGS
 from tasks.shared.errors import UserError
+from tasks.shared.failures import cause_of
+from tasks.shared.folders import CONFIG, claimed, remove
 from tasks.shared.process import is_first_process
-from tasks.shared.writing import probe_folder
 
 log = logging.getLogger(__name__)
+SWEEPS = ("-m", "--multirun")
 
 
 def run_jobs(job: Callable[[DictConfig], None]) -> None:
@@ -63,24 +68,64 @@ def _swept() -> list[str]:
     return [override for override in job_overrides() if override not in sys.argv]
 
 
-def run_folder(config: dict[str, Any]) -> Path:
-    """runs/<task>/<time>, and in a sweep a folder for each of its runs below; names without `=` and commas."""
-    sweep = HydraConfig.get()
-    stamp = Path(sweep.sweep.dir).name
-    folder = Path(config["output"] or f"runs/{config['task']['name']}/{stamp}")
+def stamp() -> str:
+    """What folders are called that the user has given no name."""
+    return time.strftime("%Y-%m-%d_%H-%M-%S")
+
+
+@contextmanager
+def sweep_folder(flags: list[str], given: set[str], task: str) -> Iterator[None]:
+    """Around a sweep that is given no output: a folder of its own below runs/, of which Hydra is told.
+
+    flags: Hydra's. given: the keys that the user has set.
+    """
+    if not flags or not set(flags) <= set(SWEEPS) or given & {"output", "hydra.sweep.dir"}:
+        yield
+        return
+    with claimed(Path(f"runs/{task}/{stamp()}"), free=True) as folder:
+        sys.argv.append(f"hydra.sweep.dir={folder}")
+        yield
+
+
+@contextmanager
+def run_folder(
+    config: dict[str, Any], settle: Callable[[Path], dict[str, Any]]
+) -> Iterator[tuple[dict[str, Any], Path]]:
+    """A run's config and its folder, which is this process's alone as long as the block runs.
+
+    runs/<task>/<time> unless `config["output"]` names it, and in a sweep a folder for each of its runs below; names
+    without `=` and commas. settle: the run's whole config, of its folder; the folder has it as config.yaml from its
+    first moment. A UserError before anything was trained removes the folder again.
+    """
+    sweep, given = HydraConfig.get(), config["output"]
+    folder = Path(given or f"runs/{config['task']['name']}/{stamp()}")
     if is_sweep():
         name = re.sub(r"[^\w.-]+", "_", "_".join(_swept()).replace("=", "-"))
+        folder = folder if given else folder.with_name(Path(sweep.sweep.dir).name)
         folder = folder / f"{sweep.job.num}_{name}"[:100]
     if not is_first_process():
-        return folder
-    if config["output"] is None and not is_sweep():
-        sys.argv.append(f"output={folder}")  # DDP's other processes start with these arguments, and later
-    return new_folder(folder)
+        yield settle(folder), folder
+        return
+    settled: dict[str, Any] = {}
+
+    def files(place: Path) -> dict[str, str]:
+        settled.update(settle(place))
+        return {CONFIG: yaml.safe_dump(settled, sort_keys=False, allow_unicode=True)}
+
+    with claimed(folder, files, free=given is None) as place:
+        if given is None and not is_sweep():
+            sys.argv.append(f"output={place}")  # DDP's other processes start with these arguments, and later
+        try:
+            yield settled, place
+        except UserError as error:
+            lost = error.__cause__ is not None and cause_of(error.__cause__)  # no memory: nothing is wrong with the run
+            if not lost and not any(place.rglob("*.ckpt")):
+                remove(place)
+            raise
 
 
-def new_folder(folder: Path) -> Path:
-    """`folder`, unless something is there that a tool would overwrite."""
-    if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"output={folder} exists already and is not empty; choose another")
-    probe_folder("output", folder)
-    return folder
+@contextmanager
+def result_folder(tool: str, given: Any) -> Iterator[Path]:
+    """The folder of a tool's results, `given` or runs/<tool>/<time>; this process's alone while the block runs."""
+    with claimed(Path(given or f"runs/{tool}/{stamp()}"), free=given is None) as folder:
+        yield folder

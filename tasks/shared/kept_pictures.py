@@ -1,7 +1,9 @@
 """Training pictures that are decoded once a run, not once an epoch, where there is memory for all of them."""
 
 import math
+from collections.abc import Iterator
 
+import numpy as np
 from torch import Tensor
 
 from tasks.shared.crops import eighths
@@ -52,6 +54,9 @@ class KeptPictures(Pictures):
             return encoded
         self._keep(index, image)
         return None
+
+    def contents(self) -> Iterator[np.ndarray]:
+        return self.pictures.contents()
 
     def _has_room(self, size: int) -> bool:
         return (self.size + size) / (len(self.kept) + 1) * len(self.labels) <= self.limit

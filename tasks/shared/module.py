@@ -24,8 +24,9 @@ log = logging.getLogger(__name__)
 class TrainingModule(pl.LightningModule):
     """Trains a task; validates its moving average where `ema_decay` is given.
 
-    loader: of the training data. config, info, num_classes: plain data that its checkpoints carry. frozen: parts of the
-    task that stay in eval mode. lessons: of a teacher, by split, that the data's loaders hand out.
+    loader: of the training data. config, info, num_classes, contents (what the splits hold): plain data that its
+    checkpoints carry. frozen: parts of the task that stay in eval mode. lessons: of a teacher, by split, that the
+    data's loaders hand out.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class TrainingModule(pl.LightningModule):
         num_classes: int,
         loader: DataLoader,
         *,
+        contents: dict[str, Any] | None = None,
         frozen: Sequence[nn.Module] = (),
         ema_decay: float | None = None,
         channels_last: bool = True,
@@ -49,7 +51,7 @@ class TrainingModule(pl.LightningModule):
         self.evaluator = evaluator
         self.config, self.loader = config, loader
         self.frozen, self.lessons = tuple(frozen), lessons or {}
-        self.carried = {"config": config, "info": info, "num_classes": num_classes}
+        self.carried = {"config": config, "info": info, "num_classes": num_classes, "contents": contents}
         self.next_epoch = 0  # that a run goes on with from a checkpoint of now
         self.skipped = 0  # pictures, in this epoch
 

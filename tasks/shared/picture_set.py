@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -42,6 +42,10 @@ class Pictures(Protocol):
         """As its file is; None where `read` gives anything else than the whole file decoded. Raises as `read` does."""
         return None
 
+    def contents(self) -> Iterator[np.ndarray]:
+        """Arrays (N, ...) that tell these pictures from others, see `tasks.shared.contents.content_of`."""
+        return iter(())
+
 
 class FolderPictures(Pictures):
     """Pictures of class folders, upright. Names live in one array, which loader processes share."""
@@ -57,6 +61,9 @@ class FolderPictures(Pictures):
 
     def encoded(self, index: int) -> EncodedImage | None:
         return EncodedImage.read(self._path(index), exif=True)
+
+    def contents(self) -> Iterator[np.ndarray]:
+        yield self.names
 
     def _path(self, index: int) -> Path:
         return self.root / os.fsdecode(bytes(self.names[index]))
@@ -77,6 +84,9 @@ class Picked(Pictures):
 
     def encoded(self, index: int) -> EncodedImage | None:
         return self.pictures.encoded(int(self.rows[index]))
+
+    def contents(self) -> Iterator[np.ndarray]:
+        return (array[self.rows] for array in self.pictures.contents())
 
 
 def class_folders(root: Path) -> list[str]:
@@ -163,6 +173,10 @@ class PictureDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.pictures.labels)
+
+    def contents(self) -> Iterator[np.ndarray]:
+        yield self.pictures.labels
+        yield from self.pictures.contents()
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
         epoch, index = key

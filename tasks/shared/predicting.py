@@ -13,12 +13,13 @@ from torch import Tensor
 from tasks.shared.checkpoint import load_checkpoint
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError, check_count
+from tasks.shared.folders import METRICS
 from tasks.shared.images import collate_images, read_image, to_pil
 from tasks.shared.inference import network_of
 from tasks.shared.picture_files import find_pictures, printable
 from tasks.shared.picture_limits import max_pixels
 from tasks.shared.progress import track
-from tasks.shared.runs import METRICS, read_metrics
+from tasks.shared.runs import read_metrics
 from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
 from tasks.shared.writing import make_folder, write_picture, write_text
 

@@ -8,11 +8,11 @@ from typing import Any
 from backbone import Cost, count_cost
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.errors import UserError
+from tasks.shared.folders import CONFIG, METRICS
 from tasks.shared.meta import meta_network
 from tasks.shared.reading import read_json, read_yaml, shown
 
 log = logging.getLogger(__name__)
-CONFIG, METRICS = "config.yaml", "metrics.json"
 NODES = ("task", "data", "backbone", "trainer")  # of a run's config, that are read here or by what builds its network
 
 
@@ -48,12 +48,26 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
     return runs
 
 
-def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
-    """Why this is no finished run of `task` (None: of any)."""
+def read_config(file: Path) -> dict[str, Any]:
+    """The config of a run that was begun. Raises UserError for a file that holds anything else."""
+    config = read_yaml(file)
+    if reason := _no_config(config):
+        raise UserError(f"{file}: {reason}")
+    return config
+
+
+def _no_config(config: Any) -> str | None:
+    """Why this is no run's config."""
     if not isinstance(config, dict) or "resolution" not in config:
         return f"its {CONFIG} is no run's"
-    if lacking := [node for node in NODES if not isinstance(config.get(node), dict)]:
-        return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}"
+    lacking = [node for node in NODES if not isinstance(config.get(node), dict)]
+    return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}" if lacking else None
+
+
+def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
+    """Why this is no finished run of `task` (None: of any)."""
+    if reason := _no_config(config):
+        return reason
     if task is not None and config["task"].get("name") != task:
         return f"task={config['task'].get('name')}"
     return None if (folder / METRICS).is_file() else f"it holds no {METRICS}, so it is not finished"

@@ -80,6 +80,9 @@ class ShardPictures(Pictures):
             raise UserError(f"{self.name(index)}: the shard ends before it does")
         return EncodedImage(data, self.name(index), exif=True)
 
+    def contents(self) -> Iterator[NDArray]:
+        yield from (self.shard, self.keys, self.size)
+
 
 def read_shard_index(
     shards: Sequence[Path], told: str, beside: Beside, cache: Path, on_corrupt: str

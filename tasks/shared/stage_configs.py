@@ -17,6 +17,7 @@ from tasks.shared.config import (
 )
 from tasks.shared.errors import UserError
 from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
+from tasks.shared.stage_places import check_names
 
 log = logging.getLogger(__name__)
 NOT_OF_A_RUN = ("output", "resume", MAX_MEGAPIXELS)  # but of the command
@@ -32,6 +33,7 @@ def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict
     folder as `output`. Stages that the run does not need are left out, with a line that says why.
     """
     stages = {str(name): own for name, own in (job["stages"] or {}).items() if own is not None}
+    check_names(stages)
     init, teacher = job["init"], job["teacher"]
     named, instead = teacher.get("stage"), _instead(teacher)
     left_out: dict[str, str] = {}
@@ -45,7 +47,7 @@ def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict
         log.info("stages %s: left out, as %s is given", ", ".join(left_out), why)
     kept = {name: own for name, own in stages.items() if name not in left_out}
     job = job | {"init": init, "stages": {name: _stage_config(name, job, overrides, own) for name, own in kept.items()}}
-    return _taught_by_stages(job, output)
+    return taught_by_stages(job, output)
 
 
 def stage_folder(name: str, stage: dict[str, Any], output: Path) -> Path:
@@ -104,7 +106,7 @@ def _digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:8]
 
 
-def _taught_by_stages(job: dict[str, Any], output: Path) -> dict[str, Any]:
+def taught_by_stages(job: dict[str, Any], output: Path) -> dict[str, Any]:
     """With `teacher.path` of the stages, and of the run itself, whose `teacher.stage` names a stage before them."""
     stages: dict[str, dict[str, Any]] = {}
     for name, config in (*job["stages"].items(), ("this run", job)):

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,12 +22,12 @@ from tasks.shared.distillation.lessons import teachable, teacher_of
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.engine import train
 from tasks.shared.errors import UserError
+from tasks.shared.folders import CONFIG, METRICS, check_plain, claimed, held
 from tasks.shared.process import is_first_process
-from tasks.shared.reading import read_yaml
-from tasks.shared.runs import METRICS, read_metrics
+from tasks.shared.runs import read_metrics
 from tasks.shared.settings import check_settings
 from tasks.shared.stage_configs import stage_folder
-from tasks.shared.writing import make_folder, probe_folder, write_text
+from tasks.shared.writing import probe_folder, write_text
 
 log = logging.getLogger(__name__)
 
@@ -41,35 +40,34 @@ class Promised(NamedTuple):
     class_names: list[str] | None = None
 
 
-def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint | None = None) -> dict[str, float]:
+def train_with_stages(
+    config: dict[str, Any], output: Path, resume: Checkpoint | None = None, other_data: bool = False
+) -> dict[str, float]:
     """Train what `config["stages"]` holds, a whole config by name, in `output`/stages/<name>, then the run itself.
 
     The run starts from the stage that `init.stage` names, and learns from the one that `teacher.stage` names. Its
     metrics.json has the figures of all but the teacher too, as `<stage>_<metric>`, and `gain_over_<stage>` in the
     metric that picks the best checkpoint. What was interrupted goes on where it was: stages that are complete are not
     run again. A stage whose config has an `output` is trained there, for later runs as well.
+
+    `output` is this process's, with the config in it. other_data: go on even if the data are others than before.
     """
     stages: dict[str, dict[str, Any]] = config.get("stages") or {}
     first, teacher = config["init"].get("stage"), (config.get("teacher") or {}).get("stage")
     if first is not None and str(first) not in stages:
         raise UserError(f"init.stage={first}: no such stage; there are {', '.join(stages) or 'none'}")
     if not stages:
-        return train(config, output, resume)
+        return train(config, output, resume, other_data)
     if resume is None:
         _check(config, stages)
-        _keep_config(config, output)
     figures = {}
     for number, (name, stage) in enumerate(stages.items(), start=1):
         log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
-        try:
-            figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
-        except SystemExit:  # its own advice goes on with the stage alone
-            log.info("the whole run goes on with: python tools/train.py resume=%s", output)
-            raise
+        figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
     if first is not None:
         config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output))}}
     log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
-    metrics = train(config, output, resume)
+    metrics = train(config, output, resume, other_data)
     compared = {name: stage for name, stage in figures.items() if name != teacher}
     if not compared or not is_first_process():
         return metrics
@@ -78,13 +76,6 @@ def train_with_stages(config: dict[str, Any], output: Path, resume: Checkpoint |
     write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
     _print_stages({**compared, "this run": metrics}, curves)
     return metrics
-
-
-def waiting_stages(folder: Path) -> dict[str, Any] | None:
-    """The config of a run in `folder` that was interrupted in one of its stages; None for any other folder."""
-    if not (folder / "stages").is_dir() or (folder / "checkpoints" / "last.ckpt").exists():
-        return None
-    return read_yaml(folder / "config.yaml")
 
 
 def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
@@ -122,26 +113,19 @@ def _promise(name: str, task: Task) -> Teacher:
     return cast(Teacher, Promised(f"stage {name}", answers.shape[1]))
 
 
-def _keep_config(config: dict[str, Any], output: Path) -> None:
-    """What resuming a run that is interrupted in a stage needs to know."""
-    if is_first_process():
-        make_folder(output / "stages", "output")
-        write_text(output / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
-
-
 def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:
     config = {key: value for key, value in stage.items() if key != "output"}
     if (folder / METRICS).exists():
         log.info("%s: made before, in %s", name, folder)
         return read_metrics(folder / METRICS)
     if "output" not in stage or not is_first_process():  # the others are this one's own
-        return _go_on(config, folder)
+        return _go_on(name, config, folder)
     with _alone(name, folder):
         if (folder / METRICS).exists():
             log.info("%s: made meanwhile, in %s", name, folder)
             return read_metrics(folder / METRICS)
         log.info("%s: is kept in %s for later runs", name, folder)
-        return _go_on(config, folder)
+        return _go_on(name, config, folder)
 
 
 @contextmanager
@@ -163,14 +147,17 @@ def _alone(name: str, folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _go_on(config: dict[str, Any], folder: Path) -> dict[str, float]:
+def _go_on(name: str, config: dict[str, Any], folder: Path) -> dict[str, float]:
     """Train a stage, or what is left of it."""
-    last = folder / "checkpoints" / "last.ckpt"
-    if last.exists():
-        return train(config, folder, load_checkpoint(last))
-    if is_first_process() and folder.exists():  # interrupted before there was anything to go on from
-        shutil.rmtree(folder)
-    return train(config, folder)
+    last, key = folder / "checkpoints" / "last.ckpt", f"stages.{name}"
+    if not is_first_process():
+        return train(config, folder, load_checkpoint(last) if last.exists() else None)
+    if not last.exists() and not (folder / CONFIG).exists():
+        with claimed(folder, lambda _: {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}, key):
+            return train(config, folder)
+    check_plain(folder, key)
+    with held(folder, key):
+        return train(config, folder, load_checkpoint(last) if last.exists() else None)
 
 
 def _compare(

@@ -46,7 +46,7 @@ def test_the_teacher_is_made_once_and_outlives_the_run(place: Path, tool: Tool) 
     (kept,) = (folder for folder in (place / "teachers").iterdir() if folder.is_dir())
     assert f"teacher: is kept in {kept} for later runs" in answer.out
     assert {"metrics.json", "config.yaml", "checkpoints"} <= {file.name for file in kept.iterdir()}
-    assert not list((place / "run/stages").iterdir())
+    assert not (place / "run/stages").exists()
     metrics = json.loads((place / "run/metrics.json").read_text())
     assert metrics.keys() == {"level", "teacher_level", "closeness"}, "nothing of the stage's besides"
     assert f"run {kept}" in (place / "run/teacher_and_student.md").read_text()
@@ -128,17 +128,26 @@ def stage_in(folder: Path) -> dict[str, Any]:
     return {"seed": 3, "output": str(folder)}
 
 
-def test_an_interrupted_stage_goes_on_and_an_empty_one_starts(tmp_path: Path, training: list[tuple[int, bool]]) -> None:
+def test_an_interrupted_stage_goes_on_in_its_folder(tmp_path: Path, training: list[tuple[int, bool]]) -> None:
     folder = tmp_path / "teachers/0123abcd"
-    (folder / "checkpoints").mkdir(parents=True)
-    (folder / "rest").touch()
     stages._train_stage("teacher", stage_in(folder), folder)
-    assert training == [(3, False)] and not (folder / "rest").exists(), "there was nothing to go on from"
+    assert training == [(3, False)] and {".mobilenet_toolkit", "config.yaml"} <= {f.name for f in folder.iterdir()}
+    (folder / "metrics.json").unlink()
+    stages._train_stage("teacher", stage_in(folder), folder)
     (folder / "metrics.json").unlink()
     (folder / "checkpoints/last.ckpt").touch()
     stages._train_stage("teacher", stage_in(folder), folder)
     stages._train_stage("teacher", stage_in(folder), folder)
-    assert training == [(3, False), (3, True)]
+    assert training == [(3, False), (3, False), (3, True)]
+
+
+def test_a_stage_takes_nobodys_folder(tmp_path: Path, training: list[tuple[int, bool]]) -> None:
+    folder = tmp_path / "teachers/0123abcd"
+    folder.mkdir(parents=True)
+    (folder / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"stages\.teacher=.*0123abcd exists already"):
+        stages._train_stage("teacher", stage_in(folder), folder)
+    assert [file.name for file in folder.iterdir()] == ["thesis.txt"] and not training
 
 
 def test_a_second_run_waits_for_the_first(

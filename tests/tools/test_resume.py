@@ -95,7 +95,8 @@ def test_weights_alone_cannot_be_resumed(tiny_run: Path, tool: Tool) -> None:
 def test_resume_of_another_task_is_refused(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     content = weights(tiny_run)
     content["mobilenet_toolkit"]["config"]["task"]["name"] = "classification"
-    torch.save(content, tmp_path / "other.ckpt")
-    answer = tool("train", f"resume={tmp_path}/other.ckpt", "task=ssd")
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    torch.save(content, tmp_path / "run/checkpoints/last.ckpt")
+    answer = tool("train", f"resume={tmp_path}/run/checkpoints/last.ckpt", "task=ssd")
     assert answer.status == 1
     assert "task=classification" in answer.message and "task=ssd" in answer.message

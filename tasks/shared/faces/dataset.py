@@ -1,6 +1,6 @@
 """Faces with what is known of them: attributes, identities, or nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,6 +85,11 @@ class FaceDataset(Dataset):
 
     def __len__(self) -> int:
         return len(self.pictures)
+
+    def contents(self) -> Iterator[np.ndarray]:
+        yield from self.pictures.contents()
+        if self.attributes is not None:
+            yield self.attributes.numpy()
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
         item = self.pictures[key]
