@@ -1,0 +1,101 @@
+"""Where a run that goes on may write besides its own folder, and the command that it prints."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.shared.config import compose_config, plain, quote_paths
+from tasks.shared.errors import UserError
+from tasks.shared.places import absolute
+from tasks.shared.stage_configs import with_stages
+from tasks.shared.stage_places import check_names, check_outputs, resume_command
+
+
+def run_of(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The config that a run in `folder` has, as a checkpoint carries it."""
+    overrides = quote_paths(list(arguments))
+    job = plain(compose_config("train", overrides))
+    del job["output"], job["resume"]
+    return absolute(with_stages(job, overrides, folder))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["../../x", "a/b", "", ".", "..", "a b", "é", "a\n", "stages.x", "/etc"])
+def test_names_that_are_no_folders_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="letters, digits, - and _"):
+        check_names({"good-One_2": {}, name: {}})
+
+
+def test_a_bad_name_is_refused_on_the_command_line_too(place: Path) -> None:
+    with pytest.raises(UserError, match="letters, digits"):
+        run_of(place / "run", """stages={../up: ["seed=1"]}""")
+
+
+@pytest.mark.parametrize("task", ["facenet", "face_attributes"])
+def test_what_the_recipe_keeps_needs_no_word(task: str, place: Path) -> None:
+    config = run_of(place / "run", f"task={task}")
+    kept = Path(config["stages"]["teacher"]["output"])
+    assert kept.is_absolute() and kept.parent == Path(config["data"]["root"] + "_teachers")
+    check_outputs(config, place / "run", {})
+    moved = config | {"stages": {"teacher": config["stages"]["teacher"] | {"output": f"{kept.parent}/../up/01234567"}}}
+    with pytest.raises(UserError, match="outside of the run"):
+        check_outputs(moved, place / "run", {})
+
+
+def test_a_root_of_the_file_allows_nothing_and_one_of_the_command_line_does(place: Path) -> None:
+    config = run_of(place / "run", "task=facenet", "data.root=else where/faces")
+    with pytest.raises(UserError) as caught:
+        check_outputs(config, place / "run", {})
+    assert f"'data.root={place}/else where/faces'" in str(caught.value)
+    assert resume_command(place / "run", config).endswith(f" 'data.root={place}/else where/faces'")
+    check_outputs(config, place / "run", {"data.root": "else where/faces"})
+    with pytest.raises(UserError):
+        check_outputs(config, place / "run", {"data.root": "other"})
+
+
+def test_a_place_of_the_command_line_has_to_be_given_again(place: Path) -> None:
+    own = """stages={first: ["teacher=none", "output=kept"]}"""
+    config = run_of(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
+    with pytest.raises(UserError, match=rf"give stages\.first\.output={place}/kept too"):
+        check_outputs(config, place / "run", {})
+    check_outputs(config, place / "run", {"stages.first.output": "kept"})
+    with pytest.raises(UserError):
+        check_outputs(config, place / "run", {"stages.other.output": "kept"})
+    command = resume_command(place / "run", config)
+    assert command == f"python tools/train.py resume={place}/run stages.first.output={place}/kept"
+    Path(config["stages"]["first"]["output"]).mkdir(parents=True)
+    Path(config["stages"]["first"]["output"], "metrics.json").touch()
+    check_outputs(config, place / "run", {})  # made: nothing is written there any more
+    assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"
+
+
+def test_below_the_run_is_its_own(place: Path) -> None:
+    stage = {"output": f"{place}/run/stages/x"}
+    config = {"task": {"name": "ssd"}, "data": {"choice": "coco"}, "stages": {"x": stage}}
+    check_outputs(config, place / "run", {})
+    for output in (f"{place}/run/../y", f"{place}/runs", str(place)):
+        stage["output"] = output
+        with pytest.raises(UserError):
+            check_outputs(config, place / "run", {})
+
+
+@pytest.mark.parametrize("choice", ["no such", "coco_sample,x", "[a]", None, 3])
+def test_choices_of_a_stranger_are_no_settings(choice: Any, place: Path) -> None:
+    config = {"task": {"name": choice}, "data": {"choice": choice}, "stages": {"x": {"output": "/y"}}}
+    with pytest.raises(UserError, match=r"stages\.x\.output=/"):
+        check_outputs(config, place / "run", {})
+
+
+def test_drawn_data_are_named_until_there_is_a_checkpoint(place: Path) -> None:
+    config = run_of(place / "run", "task=ssd")
+    root = f"{place}/data/coco_sample"
+    assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run data.root={root}"
+    (place / "run/checkpoints").mkdir(parents=True)
+    (place / "run/checkpoints/last.ckpt").touch()
+    assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"

@@ -1,0 +1,193 @@
+"""Whenever a run is stopped, the command that it prints goes on with it."""
+
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.shared import engine, stages
+from tests.tools.conftest import TINY, TOOLS, Tool
+from tests.tools.test_resume import equal, weights
+
+STAGES = """stages={first: ["optim.lr=0.003", "trainer.max_epochs=1"]}"""
+SHORT = (*(a for a in TINY if not a.startswith("trainer.max_epochs")), "trainer.max_epochs=1")
+
+
+def printed(out: str) -> list[str]:
+    """The settings of the command that goes on."""
+    (line,) = re.findall(r"^stopped; go on with: (.*)$", out, re.MULTILINE)
+    command = shlex.split(line)
+    assert command[:2] == ["python", "tools/train.py"]
+    return command[2:]
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [(engine, "build_data"), (engine, "make_trainer"), (engine, "score_checkpoint"), (engine, "draw_curves")],
+    ids=["data", "trainer", "score", "curves"],
+)
+def test_a_run_goes_on_from_every_moment(
+    module: Any, name: str, tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as stopped:
+        stopped.setattr(module, name, interrupt)
+        answer = tool("train", *TINY, f"data.root={tiny_run.parent}/sample", f"output={tmp_path}/run")
+    assert answer.status == 1 and answer.message == "interrupted"
+    assert (tmp_path / "run/config.yaml").is_file()
+    again = tool("train", *printed(answer.out))
+    assert again.status == 0, again.message
+    assert equal(weights(tmp_path / "run")["state_dict"], weights(tiny_run)["state_dict"])
+    assert (tmp_path / "run/metrics.json").read_text() == (tiny_run / "metrics.json").read_text()
+    assert (tmp_path / "run/curves.png").is_file()
+
+
+@pytest.mark.parametrize("stop", ["check", "first", "between"])
+def test_a_run_with_stages_does(
+    stop: str, tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*SHORT, f"data.root={tiny_run.parent}/sample", STAGES, "init.stage=first"]
+    with monkeypatch.context() as stopped:
+        if stop == "check":
+            stopped.setattr(stages, "build_data", interrupt)
+        else:
+            count = iter(range(9))
+            train = engine.train
+
+            def second(*arguments: Any) -> Any:
+                return interrupt() if next(count) == (stop == "between") else train(*arguments)
+
+            stopped.setattr(stages, "train", second)
+        answer = tool("train", *settings, f"output={tmp_path}/run")
+    assert answer.status == 1 and not (tmp_path / "run/checkpoints").exists()
+    again = tool("train", *printed(answer.out))
+    assert again.status == 0, again.message
+    assert ("made before" in again.out) == (stop == "between")
+    assert f"init: all weights of {tmp_path}/run/stages/first" in again.out
+
+
+def test_while_a_sample_is_drawn(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as stopped:
+        stopped.setattr("tasks.shared.detection.data.draw_detection_sample", interrupt)
+        answer = tool("train", *SHORT, "data.root=my data/set")
+    command = printed(answer.out)
+    (run,) = (tmp_path / "runs/ssd").iterdir()
+    assert command == [f"resume=runs/ssd/{run.name}", f"data.root={tmp_path}/my data/set"]
+    assert not (tmp_path / "my data").exists()
+    again = tool("train", *command)
+    assert again.status == 0, again.message
+    assert (run / "metrics.json").is_file() and (tmp_path / "my data/set").is_dir()
+
+
+def test_sigterm_while_torch_is_imported_and_after(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    """From the first moment that the run's folder is there."""
+    run = tmp_path / "run"
+    command = [sys.executable, str(TOOLS / "train.py"), *SHORT, f"data.root={tiny_run.parent}/sample", f"output={run}"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        deadline = time.monotonic() + 60
+        while not run.exists() and time.monotonic() < deadline:
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        out = process.communicate(timeout=60)[0]
+    assert process.returncode == 143 and "Traceback" not in out, out
+    again = tool("train", *printed(out))
+    assert again.status == 0 and (run / "metrics.json").is_file(), again.message
+
+
+def test_what_is_wrong_is_told_in_a_line(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    assert "2 epochs are done already" in tool("train", f"resume={run}", "trainer.max_epochs=1").message
+    shutil.rmtree(run / "checkpoints")
+    for text in ("", "a: [", "3", "task: 3\nresolution: 1", "{}"):
+        (run / "config.yaml").write_text(text)
+        answer = tool("train", f"resume={run}")
+        assert answer.status == 1 and "config.yaml" in answer.message and "Traceback" not in answer.out
+    (run / "config.yaml").unlink()
+    assert "no run to go on with" in tool("train", f"resume={run}").message
+    assert "no run to go on with" in tool("train", f"resume={tmp_path}").message
+
+
+def test_converted_weights_are_no_run_to_go_on_with(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / "checkpoints/last.ckpt").unlink()
+    answer = tool("train", f"resume={run}")
+    assert answer.status == 1 and "no run to go on with" in answer.message
+
+
+def test_a_run_that_another_process_trains_is_left_alone(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    code = "import sys; from pathlib import Path; from tasks.shared.folders import held\n"
+    code += "with held(Path(sys.argv[1]), 'resume'): print('held', flush=True); sys.stdin.read()"
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, run], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+    with other:
+        assert other.stdout and other.stdout.readline() == "held\n"
+        answer = tool("train", f"resume={run}")
+        assert answer.status == 1 and "another process trains this run" in answer.message
+        other.communicate()
+
+
+def test_old_checkpoints_go_on(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run, run)
+    (run / ".mobilenet_toolkit").unlink()
+    content = weights(run)
+    assert content["mobilenet_toolkit"]["contents"]["train"]["pictures"] == 8
+    del content["mobilenet_toolkit"]["contents"]
+    torch.save(content, run / "checkpoints/last.ckpt")
+    answer = tool("train", f"resume={run}", "trainer.max_epochs=3")
+    assert answer.status == 0, answer.message
+
+
+def test_other_data_are_told(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run, sample = tmp_path / "run", tmp_path / "sample"
+    shutil.copytree(tiny_run, run)
+    shutil.copytree(tiny_run.parent / "sample", sample)
+    moved = tool("train", f"resume={run}", f"data.root={sample}")
+    assert moved.status == 0 and "warning" not in moved.out, moved.message
+    answer = tool("train", f"resume={run}", f"data.root={tmp_path}/fewer", "data.train=7", "data.batch_size=4")
+    assert answer.status == 0 and "began with 8 pictures in train, now there are 7" in answer.out, answer.message
+
+    shutil.rmtree(run)
+    shutil.copytree(tiny_run, run)
+    content = weights(run)
+    content["mobilenet_toolkit"]["contents"]["train"]["pictures"] = 9
+    content["mobilenet_toolkit"]["contents"]["val"]["digest"] = "0"
+    torch.save(content, run / "checkpoints/last.ckpt")
+    answer = tool("train", f"resume={run}")
+    assert answer.status == 1 and "began with 9 pictures in train, now there are 8" in answer.message
+    answer = tool("train", f"resume={run}", "other_data=true")
+    assert answer.status == 0, answer.message
+    assert "the 4 pictures in val have other names or labels" in answer.out
+
+
+def test_paths_are_stored_whole(tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tiny_run.parent)
+    answer = tool("train", *SHORT, "data.root=sample", "init.run=run", f"output={tmp_path}/run")
+    assert answer.status == 0, answer.message
+    config = weights(tmp_path / "run")["mobilenet_toolkit"]["config"]
+    assert config["data"]["root"] == f"{tiny_run.parent}/sample" and config["init"]["run"] == str(tiny_run)
+    monkeypatch.chdir(tmp_path)
+    assert tool("train", f"resume={tmp_path}/run", "trainer.max_epochs=2").status == 0
+
+
+def test_a_wrong_config_leaves_nothing(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    answer = tool("train", *TINY, "data.train=-1")
+    assert answer.status == 1 and not any(p.is_file() for p in (tmp_path / "runs").rglob("*"))
