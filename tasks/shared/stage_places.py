@@ -10,9 +10,13 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tasks.shared.config import compose_config, groups, parse_overrides, quote_paths
+from tasks.shared.consent import NODES
 from tasks.shared.errors import UserError
 from tasks.shared.folders import METRICS
+from tasks.shared.picture_limits import DEFAULT, max_megapixels
+from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.places import FETCHED
+from tasks.shared.targets import declared_targets, own_targets
 
 NAME = r"[A-Za-z0-9_-]+"
 GIVEN = re.compile(rf"stages\.({NAME})\.output")  # on the command line of a run that goes on
@@ -55,6 +59,12 @@ def resume_command(folder: Path, config: Mapping[str, Any]) -> str:
     ]
     if _draws(config) and not (folder / "checkpoints" / "last.ckpt").exists():
         more.append(f"data.root={config['data']['root']}")
+    for node in NODES:  # what only the command line could name
+        target = (config.get(node) or {}).get("_target_")
+        if isinstance(target, str) and target not in own_targets(node) | declared_targets(node):
+            more.append(f"{node}._target_={target}")
+    if max_megapixels() != DEFAULT:
+        more.append(f"{MAX_MEGAPIXELS}={max_megapixels():g}")
     return shlex.join(["python", "tools/train.py", f"resume={folder}", *dict.fromkeys(more)])
 
 

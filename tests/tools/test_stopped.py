@@ -35,7 +35,12 @@ def interrupt(*_: Any, **__: Any) -> None:
 
 @pytest.mark.parametrize(
     ("module", "name"),
-    [(engine, "build_data"), (engine, "make_trainer"), (engine, "score_checkpoint"), (engine, "draw_curves")],
+    [
+        (engine, "build_data"),
+        pytest.param(engine, "make_trainer", marks=pytest.mark.slow),
+        (engine, "score_checkpoint"),
+        pytest.param(engine, "draw_curves", marks=pytest.mark.slow),
+    ],
     ids=["data", "trainer", "score", "curves"],
 )
 def test_a_run_goes_on_from_every_moment(
@@ -53,6 +58,7 @@ def test_a_run_goes_on_from_every_moment(
     assert (tmp_path / "run/curves.png").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", ["check", "first", "between"])
 def test_a_run_with_stages_does(
     stop: str, tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,6 +97,7 @@ def test_while_a_sample_is_drawn(tool: Tool, tmp_path: Path, monkeypatch: pytest
     assert (run / "metrics.json").is_file() and (tmp_path / "my data/set").is_dir()
 
 
+@pytest.mark.slow
 def test_sigterm_while_torch_is_imported_and_after(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     """From the first moment that the run's folder is there."""
     run = tmp_path / "run"
@@ -143,6 +150,7 @@ def test_a_run_that_another_process_trains_is_left_alone(tiny_run: Path, tool: T
         other.communicate()
 
 
+@pytest.mark.slow
 def test_old_checkpoints_go_on(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
@@ -177,6 +185,7 @@ def test_other_data_are_told(tiny_run: Path, tool: Tool, tmp_path: Path) -> None
     assert "the 4 pictures in val have other names or labels" in answer.out
 
 
+@pytest.mark.slow
 def test_paths_are_stored_whole(tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tiny_run.parent)
     answer = tool("train", *SHORT, "data.root=sample", "init.run=run", f"output={tmp_path}/run")
