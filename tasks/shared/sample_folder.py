@@ -56,8 +56,9 @@ def _is_complete(root: Path, wanted: dict, files: dict[str, int]) -> bool:
 def _refuse_foreign(root: Path, kind: str, files: dict[str, int]) -> None:
     if not root.exists():
         return
-    found = {p for p in root.rglob("*") if not p.is_dir()} if root.is_dir() else {root}
-    foreign = sorted(found - {root / MARKER}.union(*(root.glob(pattern) for pattern in files)))
+    found = {p for p in root.rglob("*") if p.is_symlink() or not p.is_dir()} if root.is_dir() else {root}
+    drawn = {root / MARKER}.union(*(root.glob(pattern) for pattern in files))
+    foreign = sorted(found - {p for p in drawn if not p.is_symlink()})
     if not foreign and found and (_marker(root) or {}).get("format") != kind:
         foreign = sorted(found)
     if foreign:

@@ -76,9 +76,13 @@ def whole_folder(
             yield made
             if unless():
                 return
-            if replace and os.path.lexists(path):
-                path.rename(Path(temporary) / "replaced")
-            made.rename(path)
+            try:
+                if replace and os.path.lexists(path):
+                    path.rename(Path(temporary) / "replaced")
+                made.rename(path)
+            except OSError:
+                if not unless():  # another process came in between
+                    raise
     except Exception as error:
         if (fault := error if isinstance(error, OSError) else fault_of(error)) is None:
             raise

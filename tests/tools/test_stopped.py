@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from tasks.shared import engine, stages
 from tests.tools.conftest import TINY, TOOLS, Tool
@@ -200,3 +201,53 @@ def test_a_wrong_config_leaves_nothing(tool: Tool, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     answer = tool("train", *TINY, "data.train=-1")
     assert answer.status == 1 and not any(p.is_file() for p in (tmp_path / "runs").rglob("*"))
+
+
+@pytest.mark.parametrize("place", ["logs", "checkpoints/best.ckpt", "metrics.json", "stages"])
+def test_a_run_with_links_is_refused(place: str, tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    run, mine = tmp_path / "run", tmp_path / "mine"
+    shutil.copytree(tiny_run, run)
+    mine.mkdir()
+    (mine / "thesis").write_text("mine")
+    if (run / place).exists():
+        (run / place).rename(tmp_path / "was")
+    (run / place).symlink_to(mine / "thesis" if "." in place else mine)
+    answer = tool("train", f"resume={run}")
+    assert answer.status == 1 and f"{place} is a symbolic link to {mine}" in answer.message
+    assert [file.read_text() for file in mine.iterdir()] == ["mine"]
+
+
+def test_a_strangers_run_removes_and_trains_nothing_elsewhere(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+    """Whose checkpoint, or config.yaml, names a stage `../../mine`, or keeps one there."""
+    run, mine = tmp_path / "above/run", tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis").write_text("mine")
+    (mine / ".mobilenet_toolkit").touch()
+    content = weights(tiny_run)
+    config = content["mobilenet_toolkit"]["config"]
+    stage = config | {"stages": None}
+    for stages_of, told in (({"../../../mine": stage}, "letters"), ({"x": stage | {"output": str(mine)}}, "outside")):
+        for begun in (False, True):
+            shutil.rmtree(run, ignore_errors=True)
+            shutil.copytree(tiny_run, run)
+            content["mobilenet_toolkit"]["config"] = config | {"stages": stages_of}
+            if begun:
+                torch.save(content, run / "checkpoints/last.ckpt")
+            else:
+                shutil.rmtree(run / "checkpoints")
+                (run / ".mobilenet_toolkit").touch()
+                (run / "config.yaml").write_text(yaml.safe_dump(config | {"stages": stages_of}))
+            answer = tool("train", f"resume={run}")
+            assert answer.status == 1 and told in answer.message, answer.message
+            assert {file.name for file in mine.iterdir()} == {"thesis", ".mobilenet_toolkit"}
+
+
+@pytest.mark.slow
+def test_sweeps_of_the_same_second_do_not_meet(tiny_run: Path, tmp_path: Path) -> None:
+    script = f"cd {tmp_path}; for i in 1 2; do PYTHONPATH={TOOLS.parent} {sys.executable} {TOOLS}/train.py -m "
+    once = " ".join(a for a in SHORT if not a.startswith("optim.lr"))
+    script += f"{once} data.root={tiny_run.parent}/sample optim.lr=0.001,0.002 & done; wait"
+    assert subprocess.run(["bash", "-c", script], timeout=600, check=False).returncode == 0
+    sweeps = list((tmp_path / "runs/ssd").iterdir())
+    assert len(sweeps) == 2
+    assert all(len(list(sweep.glob("*/metrics.json"))) == 2 for sweep in sweeps)

@@ -88,6 +88,21 @@ def test_foreign_files_are_refused_by_name(root: Path, name: str) -> None:
     assert contents(root) == before
 
 
+@pytest.mark.parametrize("name", ["pictures/c", "pictures/a/3.jpg", "lists"])
+def test_links_are_foreign(name: str, root: Path, tmp_path: Path) -> None:
+    """A set that is replaced holds none: what they lead to is somebody's."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/1.jpg").write_text("mine")
+    if (root / name).exists():
+        (root / name).rename(tmp_path / "lists")
+        (root / name).symlink_to(tmp_path / "lists")
+    else:
+        (root / name).symlink_to(tmp_path / ("mine/1.jpg" if name.endswith("jpg") else "mine"))
+    with pytest.raises(UserError, match=Path(name).name):
+        keep_sample(root, wanted(seed=1), FILES, never)
+    assert (tmp_path / "mine/1.jpg").read_text() == "mine"
+
+
 @pytest.mark.parametrize("marker", ["", "{}", "[1]", '{"format": "drawn other sample"}'])
 def test_another_markers_folder_is_refused(root: Path, marker: str) -> None:
     (root / MARKER).write_text(marker)
@@ -123,3 +138,21 @@ def test_the_set_of_a_faster_process_is_kept(tmp_path: Path) -> None:
     keep_sample(tmp_path / "sample", wanted(), FILES, slow)
     assert "first" in contents(tmp_path / "sample").values()
     assert list(tmp_path.iterdir()) == [tmp_path / "sample"]
+
+
+def test_of_two_that_come_to_their_end_at_once_both_have_the_set(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One looks whether another was faster, which then is, before the first moves its own set there."""
+    place, rename = tmp_path / "sample", Path.rename
+
+    def late(self: Path, target: Path) -> Path:
+        if target == place and self.name == "made" and not place.exists():
+            monkeypatch.setattr(Path, "rename", rename)
+            keep_sample(place, wanted(), FILES, draw)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", late)
+    keep_sample(place, wanted(), FILES, draw_again)
+    assert set(contents(place).values()) == {"first", json.dumps(wanted())}
+    assert {each.name for each in tmp_path.iterdir()} == {"sample", "above"}
