@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from tasks.shared.consent import hear
+
 # COCO id, name, colour: ids with gaps and out of order, as custom files have them.
 CATEGORIES = ((17, "blue", (40, 60, 230)), (1, "red", (230, 40, 40)), (3, "green", (40, 200, 60)))
 
@@ -71,3 +73,9 @@ def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dic
 def write_coco() -> Callable[..., dict[str, str]]:
     """The function `write_coco(root, split, pictures=6, seed=0)`: see `_write_coco` above."""
     return _write_coco
+
+
+@pytest.fixture(autouse=True)
+def no_command_was_heard() -> None:
+    """What an earlier test's command line gave is forgotten."""
+    hear([], carried=False)

@@ -14,12 +14,15 @@ from torch import Tensor
 from torchvision import datasets
 
 from tasks.shared.classification.data import ClassificationData
+from tasks.shared.consent import asks_for
 from tasks.shared.errors import UserError
 from tasks.shared.images import DAMAGE, from_pil, open_picture, read_bytes
 from tasks.shared.picture_files import printable
 from tasks.shared.picture_limits import out_of_memory
 from tasks.shared.picture_set import Pictures
 
+# Arguments that take a function, or that have keys of their own.
+NOT_OPTIONS = {"root", "download", "transform", "target_transform", "transforms", "loader", "is_valid_file"}
 # What the argument `train` (true or false) or `split` of each is given for training and for evaluation.
 SETS: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(
@@ -105,7 +108,10 @@ def torchvision_set(
     values = {split: SETS[name][k] if given[split] is None else given[split] for k, split in enumerate(given)}
     opened = [settings.get("evaluate_on", "val") if split == "val" else split for split in splits]
     more = options or {}
-    made = {split: _open(name, root, {key: values[split]} | more, download) for split in dict.fromkeys(opened)}
+    if refused := more.keys() & NOT_OPTIONS:
+        raise UserError(f"data.options.{sorted(refused)[0]}: is no option; this toolkit sets it itself")
+    fetch = download and asks_for("data.download")
+    made = {split: _open(name, root, {key: values[split]} | more, fetch) for split in dict.fromkeys(opened)}
     labels = {split: _labels_of(each, f"data.name={name}, {key}={values[split]}") for split, each in made.items()}
     pictures: dict[str, Pictures] = {
         split: TorchvisionPictures(each, labels[split], f"{name}/{split}") for split, each in made.items()
@@ -129,6 +135,8 @@ def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> An
     except (RuntimeError, ValueError, TypeError, OSError, URLError) as error:
         told = ", ".join(f"{key}={value}" for key, value in arguments.items())
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if not download:
+            reason += " (give data.download=true on this command line to fetch it)"
         more = f"; data.options takes arguments of torchvision.datasets.{name}" if isinstance(error, TypeError) else ""
         raise UserError(f"data.name={name}, data.root={root}, {told}: {reason}{more}") from error
 

@@ -15,8 +15,10 @@ from PIL import Image, ImageOps
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import Scan, scan
 from tasks.dogs.stanford import Breed
+from tasks.shared.consent import cache_place
 from tasks.shared.errors import UserError
 from tasks.shared.images import to_pil
+from tasks.shared.inside import check_inside
 from tasks.shared.picture_set import FolderPictures, class_folders
 from tasks.shared.table import read_columns
 
@@ -70,6 +72,7 @@ def list_index(root: Path, index: Path, breeds: list[Breed]) -> tuple[np.ndarray
         known |= dict(zip(unseen, _labels_of(unseen, breeds, f"{index}: from row {first} on"), strict=True))
         numbers += [known[text] for text in texts]
         names += [os.fsencode(str(path)) for path in columns["path"].to_pylist()]
+    check_inside(map(os.fsdecode, names), str(index), "expected paths below data.root")
     return np.array(names), np.array(numbers, np.int64)
 
 
@@ -86,6 +89,7 @@ def keep_clean(
 
     names, labels: of the candidates below `root`. cache: the folder that keeps the hashes of both sets.
     """
+    cache = cache_place("data.cache", cache, f"*_{'[0-9a-f]' * 12}.parquet")
     found = scan(root, names, _cache_file(cache, root))
     reason = np.where(found.problem != "", "unreadable", "").astype(object)
     detail = found.problem.astype(object)

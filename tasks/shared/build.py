@@ -77,8 +77,19 @@ def initialise(task: Task, config: dict[str, Any]) -> None:
 
 def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
     """`build_task` with weights, every one of which must fit."""
-    task = build_task(without_sources(config), num_classes)
-    check_weights(task, weights, source)
+    bare = without_sources(config)
+    try:
+        with (
+            torch.device("meta"),
+            torch.random.fork_rng(devices=[]),
+        ):  # so that sizes that are not the weights' are told before they take memory
+            planned = build_task(bare, num_classes)
+    except (RuntimeError, OverflowError) as error:
+        raise UserError(
+            f"{source}: no network can be built as its config says ({str(error).splitlines()[0]})"
+        ) from error
+    check_weights(planned, weights, source)
+    task = build_task(bare, num_classes)
     task.load_state_dict(weights)
     return task
 

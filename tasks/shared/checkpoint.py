@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from backbone.sources.torch_archive import load_archive
+from tasks.shared.carried import check_config, check_info
 from tasks.shared.errors import UserError
 from tasks.shared.writing import whole_file
 
@@ -82,6 +83,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
     resumable = "optimizer_states" in content
+    check_config(ours["config"], str(path))
+    check_info(ours["info"], ours["num_classes"], str(path))
     more = {key: ours.get(key) for key in ("next_epoch", "contents")}
     return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable, more)
 

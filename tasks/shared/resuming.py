@@ -50,6 +50,7 @@ def resume(arguments: list[str]) -> None:
 
 
 def _go_on(folder: Path, overrides: list[Override]) -> None:
+    from tasks.shared.carried import check_complete
     from tasks.shared.checkpoint import load_checkpoint
     from tasks.shared.runs import read_config
     from tasks.shared.stages import train_with_stages
@@ -58,7 +59,9 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
     loaded = load_checkpoint(last) if last.exists() else None
     if loaded is not None and not loaded.resumable:
         raise UserError(f"resume={folder}: holds weights alone; expected a run that tools/train.py has made")
-    config = read_config(folder / CONFIG) if loaded is None else loaded.config
+    source = folder / CONFIG if loaded is None else last
+    config = read_config(source) if loaded is None else loaded.config
+    check_complete(config, str(source))
     places = {o.key_or_group: str(o.value()) for o in overrides if GIVEN.fullmatch(o.key_or_group)}
     settings = [o for o in overrides if o.key_or_group not in places]
     for override in settings:
@@ -66,7 +69,7 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
         same = OmegaConf.select(OmegaConf.create(config), key) == override.value()  # a word of the user's own
         if key.startswith(FIXED) and key not in CACHE and not same:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
-    changed, own = run_config(config, settings, OmegaConf.create(OWN), str(last if loaded else folder / CONFIG))
+    changed, own = run_config(config, settings, OmegaConf.create(OWN), str(source))
     set_max_megapixels(own[MAX_MEGAPIXELS])
     going = absolute(plain(changed))
     waits_in_stage = loaded is None and config.get("stages")

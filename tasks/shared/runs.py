@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from backbone import Cost, count_cost
+from tasks.shared.carried import check_config
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.errors import UserError
 from tasks.shared.folders import CONFIG, METRICS
@@ -38,7 +39,7 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
         if reason := _unfit(file.parent, config, task):
             log.info("skipped %s: %s", file.parent, reason)
         else:
-            runs.append(Run(file.parent, config, read_metrics(file.parent / METRICS)))
+            runs.append(Run(file.parent, check_config(config, str(file)), read_metrics(file.parent / METRICS)))
     if not runs:
         kind = "" if task is None else f" of task={task}"
         raise UserError(
@@ -53,7 +54,7 @@ def read_config(file: Path) -> dict[str, Any]:
     config = read_yaml(file)
     if reason := _no_config(config):
         raise UserError(f"{file}: {reason}")
-    return config
+    return check_config(config, str(file))
 
 
 def _no_config(config: Any) -> str | None:

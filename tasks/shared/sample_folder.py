@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+from tasks.shared.consent import may_draw_in
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.reading import read_json
 from tasks.shared.writing import probe_folder, whole_folder
@@ -33,6 +34,11 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
     root = Path(root).resolve()
     if _is_complete(root, wanted, files):
         return
+    if not may_draw_in(root):
+        raise UserError(
+            f"data.root={root}: no such sample lies there, and none is drawn where a checkpoint alone says so; give "
+            "data.root=FOLDER, or data= to draw it where its YAML file says"
+        )
     _refuse_foreign(root, wanted["format"], files)
     probe_folder("data.root", root.parent)
     with whole_folder(root, "data.root", True, unless=lambda: _is_complete(root, wanted, files)) as drawn:

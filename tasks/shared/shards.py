@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
+from tasks.shared.consent import cache_place
 from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError, check_place
 from tasks.shared.picture_files import printable
@@ -132,6 +133,7 @@ def _index(shards: Sequence[Path], beside: Beside, cache: Path) -> pa.Table:
     """The samples of all shards, from the cache if they have not changed."""
     states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
     digest = hashlib.sha256(json.dumps([VERSION, beside.kinds, beside.about, states]).encode()).hexdigest()[:16]
+    cache = cache_place("data.cache", cache, "shards_*.parquet")
     file, schema = cache / f"shards_{digest}.parquet", pa.schema([*PLACES, *beside.columns, ("problem", pa.string())])
     if not file.exists():
         check_place("data.cache", cache)

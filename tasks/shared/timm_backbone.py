@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from backbone.features import Backbone, FeatureInfo, select_taps
+from tasks.shared.consent import asks_for
 
 
 class TimmBackbone(Backbone):
@@ -47,6 +48,12 @@ class TimmBackbone(Backbone):
         check_timm_name("backbone.name", name)
         if checkpoint and not Path(checkpoint).is_file():
             raise ValueError(f"backbone.checkpoint={checkpoint}: no such file")
+
+        if pretrained and not asks_for("backbone.pretrained"):
+            raise ValueError(
+                "backbone.pretrained=true: nothing is downloaded where a checkpoint alone says so; give "
+                "backbone.pretrained=true on this command line too"
+            )
 
         arguments = {**(options or {}), "features_only": True}
         try:

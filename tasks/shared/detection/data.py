@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from tasks.shared.consent import asks_for
 from tasks.shared.detection.annotations import (
     SHOWN,
     CocoAnnotations,
@@ -21,6 +22,7 @@ from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.images import OnCorrupt, check_resize, fit, fit_scale, read_image
+from tasks.shared.inside import check_inside
 from tasks.shared.loading import make_loader
 
 log = logging.getLogger(__name__)
@@ -97,6 +99,7 @@ class CocoData:
         augment: flip and SSD crop in training; crop_share: of the pictures that are cropped.
         evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
         on_corrupt: "error", or "skip" to leave out and report pictures that are missing or unreadable.
+        allow_outside: pictures may lie outside of their folder; a checkpoint alone cannot say so.
         workers: loader processes; None chooses from the machine.
 
     Raises UserError, naming files and ids, for everything that would break later: it reads all annotations and
@@ -118,6 +121,7 @@ class CocoData:
         crop_share: float = 1.0,
         evaluate_on: str = "val",
         on_corrupt: str = "error",
+        allow_outside: bool = False,
         workers: int | None = None,
         splits: Sequence[str] = ("train", "val"),
         tables: dict[str, CocoAnnotations] | None = None,
@@ -140,6 +144,9 @@ class CocoData:
         self.tables: dict[str, CocoAnnotations] = {}
         for split, folder in self.images.items():
             table = (tables or {}).get(split) or read_annotations(Path(places[split]["annotations"]))
+            if not (allow_outside and asks_for("data.allow_outside")):
+                names = (table.file_name(index) for index in range(len(table)))
+                check_inside(names, str(table.path), "data.allow_outside=true lets pictures lie anywhere")
             self.tables[split] = _with_pictures(table, folder, self.on_corrupt.skip)
         self.val_annotations = Path(places["val"]["annotations"])
         first, *others = self.tables.values()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from tasks.shared.consent import CACHE, cache_place
 from tasks.shared.contract import Data, Targets
 from tasks.shared.crops import center_crop
 from tasks.shared.distillation.build import build_teacher
@@ -21,7 +22,6 @@ from tasks.shared.picture_set import Pictures
 
 log = logging.getLogger(__name__)
 OWN_KEYS = ("choice", "stage", "cache", "cache_folder")  # of the config node `teacher`; the others are the teacher's
-PLACE = "data/cache"  # that teacher.cache_folder=null means
 NAMED = 1000  # pictures whose names tell a set from others
 
 
@@ -168,7 +168,7 @@ def teach(
     for split in splits:
         cache, pictures = None, pupils.pictures_of(split)
         if node.get("cache", True):
-            place = Path(str(node.get("cache_folder") or PLACE))
+            place = cache_place("teacher.cache_folder", Path(str(node.get("cache_folder") or CACHE)), "teacher_*")
             about = _about(teacher, pictures, pupils.center)
             cache = keep_answers(place, teacher.name, about, len(pictures.labels), teacher.num_outputs)
         pupils.lessons[split] = Lesson(teacher, **pupils.center, cache=cache)
