@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tasks.shared.errors import UserError
 from tasks.shared.images import read_image
+from tasks.shared.inside import check_inside
 from tasks.shared.picture_set import FolderPictures
 
 LISTS = {"train": "train_list.mat", "val": "test_list.mat"}
@@ -112,6 +113,7 @@ def read_list(path: Path) -> tuple[list[str], np.ndarray]:
         raise UserError(f"{path}: {len(files)} files, but {len(labels)} labels")
     if odd := [file for file in files if file.count("/") != 1]:
         raise UserError(f"{path}: names {odd[0]!r}; expected CLASS/PICTURE, {len(odd)} are not")
+    check_inside(files, str(path), "expected CLASS/PICTURE")
     return files, labels
 
 

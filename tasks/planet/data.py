@@ -18,6 +18,7 @@ from tasks.planet.sample import TABLES, draw_geotagged_sample
 from tasks.planet.shards import read_shards
 from tasks.planet.split import Split
 from tasks.shared.errors import UserError
+from tasks.shared.inside import check_inside_all
 from tasks.shared.picture_files import printable
 from tasks.shared.picture_set import FolderPictures
 
@@ -135,6 +136,7 @@ def _look_up(photos: Photos, on_corrupt: str) -> None:
     """Look for some of a table's files, evenly spaced, before anything is trained."""
     pictures = photos.pictures
     assert isinstance(pictures, FolderPictures)
+    check_inside_all(pictures.names, "the table", "expected paths below data.root")
     count = len(photos.lat)
     rows = np.linspace(0, count - 1, min(count, LOOKED_UP)).round().astype(int).tolist()
     missing = [row for row in rows if not (pictures.root / os.fsdecode(bytes(pictures.names[row]))).is_file()]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError
+from tasks.shared.inside import check_inside
 from tasks.shared.picture_files import SUFFIXES, printable
 from tasks.shared.picture_set import FolderPictures
 
@@ -51,6 +52,8 @@ def read_pairs(file: Path) -> Pairs:
         _pair(f"data.pairs={printable(file)}: line {number}", line, place % (2 * each) < each)
         for place, (number, line) in enumerate(rows[1:])
     ]
+    people = sorted({name for pair in shots for name, _ in pair})
+    check_inside(people, f"data.pairs={printable(file)}", "expected names of people")
     return Pairs(shots, np.arange(2 * folds * each) // (2 * each), [number for number, _ in rows[1:]])
 
 

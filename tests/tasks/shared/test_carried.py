@@ -103,7 +103,8 @@ def test_what_no_run_can_carry_is_refused(plain_config: dict[str, Any], key: str
 
 
 def test_configs_that_are_none_and_those_without_an_end(plain_config: dict[str, Any]) -> None:
-    for content in (None, 3, "x", [], {}):
+    contents: tuple[Any, ...] = (None, 3, "x", [], {})
+    for content in contents:
         with pytest.raises(UserError, match=r"^file"):
             check_config(content, "file")
     deep: Any = 1
