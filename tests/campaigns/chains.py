@@ -144,7 +144,7 @@ def _plan(dice: random.Random, whole: Whole) -> Plan:
 
 def _importing(log: str) -> bool:
     """Whether the process was stopped while Python imported what the tool needs to say anything."""
-    return "tasks.shared.cli" in log and "KeyboardInterrupt" in log and "run_tool" not in log
+    return "KeyboardInterrupt" in log and "run_tool(" not in log
 
 
 def _tail(log: str, lines: int = 25) -> str:

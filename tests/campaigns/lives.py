@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-ALONE = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+ENVIRONMENT = os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+ENVIRONMENT["PYTHONPATH"] = str(HERE.parents[1])  # this code, and no other that is installed
 ORPHANS_LAST = 30  # seconds in which the loader processes of one that was killed must have ended by themselves
 
 
@@ -53,7 +54,7 @@ class Lives:
     def __enter__(self) -> "Lives":
         self.server = subprocess.Popen(
             [sys.executable, str(HERE / "fork_server.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | ALONE, cwd=self.folder,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT, cwd=self.folder,
         )  # fmt: skip
         told = self._answer()
         assert len(told["threads"]) == 1, f"importing the toolkit starts threads, cannot be forked from: {told}"
@@ -105,7 +106,7 @@ class Lives:
         with log.open("w") as file:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, cwd=order["cwd"], start_new_session=True,
-                env=os.environ | ALONE,
+                env=ENVIRONMENT,
             )  # fmt: skip
             try:
                 process.wait(order["limit"] if order["kill_at"] is None else order["kill_at"])
