@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -30,6 +30,7 @@ from tasks.shared.stage_configs import stage_folder
 from tasks.shared.writing import probe_folder, write_text
 
 log = logging.getLogger(__name__)
+SIGN_OF_LIFE = 600  # seconds after which a run that waits for another one says so again
 
 
 class Promised(NamedTuple):
@@ -138,7 +139,11 @@ def _alone(name: str, folder: Path) -> Iterator[None]:
             lock.acquire(timeout=0)
         except Timeout:
             log.info("%s: another run trains it in %s; waiting for that one", name, folder)
-            lock.acquire(poll_interval=1)
+            while not lock.is_locked:
+                with suppress(Timeout):
+                    lock.acquire(timeout=SIGN_OF_LIFE, poll_interval=1)
+                    break
+                log.info("%s: still waiting for the run that trains it in %s, which is alive", name, folder)
     except OSError as error:
         raise UserError(f"stages.{name}: {folder.parent} cannot be written ({error.strerror or error})") from error
     try:
