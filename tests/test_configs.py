@@ -103,4 +103,5 @@ def test_a_checkpoint_holds_plain_data(run: tuple[dict[str, Any], Any, Task], tm
         "info": data.info,
         "num_classes": data.num_classes,
         "next_epoch": 0,
+        "contents": None,
     }

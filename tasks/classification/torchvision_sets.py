@@ -135,7 +135,7 @@ def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> An
     except (RuntimeError, ValueError, TypeError, OSError, URLError) as error:
         told = ", ".join(f"{key}={value}" for key, value in arguments.items())
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        if not download:
+        if not download and not isinstance(error, TypeError):
             reason += " (give data.download=true on this command line to fetch it)"
         more = f"; data.options takes arguments of torchvision.datasets.{name}" if isinstance(error, TypeError) else ""
         raise UserError(f"data.name={name}, data.root={root}, {told}: {reason}{more}") from error

@@ -126,7 +126,11 @@ class FaceAttributes(Task):
 
     def _names(self, info: dict[str, Any]) -> list[str]:
         """Of the attributes, their numbers where nobody has named them."""
-        return info.get("attributes") or [f"attribute {k}" for k in range(self.head.out_features)]
+        count = self.head.out_features
+        names = info.get("attributes") or [f"attribute {k}" for k in range(count)]
+        if len(names) != count:
+            raise UserError(f"info.attributes of the checkpoint has {len(names)} names; expected {count}, as its head")
+        return names
 
 
 def _first_other(names: list[str], theirs: list[str] | None) -> str:

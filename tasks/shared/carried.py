@@ -90,7 +90,7 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
             continue
         if not isinstance(value, list | tuple) or not all(isinstance(each, kind) for each in value):
             raise UserError(f"{source}: info.{key}={_shown(value)}; expected a list of {what}")
-        if len(value) != num_classes:
+        if key != "attributes" and len(value) != num_classes:
             raise UserError(f"{source}: info.{key} has {len(value)} of them; expected num_classes, {num_classes}")
     if not isinstance(info.get("cells"), dict | None):
         raise UserError(f"{source}: info.cells={_shown(info['cells'])}; expected cells of tools/prepare_planet.py")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, check_place
 from tasks.shared.writing import cannot_write, probe_folder, whole_folder, write_text
 
 MARK = ".mobilenet_toolkit"
@@ -128,6 +128,7 @@ def _claim(folder: Path, files: Mapping[str, str], key: str) -> int:
     """The descriptor of the locked mark in a folder that is this process's own from now on."""
     if folder.is_symlink():
         folder = folder.resolve()  # named by the user
+    check_place(key, folder)
     names = names_in(folder)
     if names == {MARK}:
         return _claim_in_place(folder, files, key)

@@ -81,7 +81,7 @@ def read_metrics(file: Path) -> dict[str, float]:
         raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
     for name, value in metrics.items():
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise UserError(f"{file}: {shown(name)}={shown(value)}; expected a number")
+            raise UserError(f"{file}: {shown(name)[1:-1]}={shown(value)}; expected a number")
     return metrics
 
 

@@ -36,6 +36,7 @@ VERSION = 2  # raise it whenever the index changes: existing ones are then made 
 PICTURES = ("jpg", "jpeg", "png", "webp")
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
 LARGEST, BESIDE = 1 << 30, 1 << 20  # bytes of a picture's file, and of one beside it
+DAMAGE = (tarfile.TarError, EOFError, ValueError, RecursionError, MemoryError)
 SHOWN = 3  # broken samples that a message names
 PLACES = (("shard", pa.int32()), ("key", pa.binary()), ("offset", pa.int64()), ("size", pa.int64()))
 
@@ -150,14 +151,26 @@ def _samples(shard: Path, beside: Beside) -> Iterator[dict[str, Any]]:
     """A row of the index for each sample; of a shard that breaks off one more, which says so."""
     try:
         with tarfile.open(shard, "r:", tarinfo=Member) as tar:
-            files = (member for member in members_of(tar, shard) if member.isreg() and "." in Path(member.name).name)
+            faults: list[Exception] = []
+            whole = _up_to_fault(members_of(tar, shard), faults)
+            files = (member for member in whole if member.isreg() and "." in Path(member.name).name)
             for key, members in groupby(files, lambda member: _parts(member.name)[0]):
                 yield _sample(tar, key, {_parts(m.name)[1]: m for m in members}, beside)
+            if faults:
+                raise faults[0]
             _check_end(shard, tar.offset)
-    except (tarfile.TarError, EOFError, ValueError, RecursionError, MemoryError) as error:
+    except DAMAGE as error:
         yield {"key": b"", "problem": f"the shard is damaged, or no tar file ({error})"}
     except OSError as error:
         raise UserError(f"{printable(shard)}: cannot be read ({error.strerror or error})") from error
+
+
+def _up_to_fault(members: Iterator[tarfile.TarInfo], faults: list[Exception]) -> Iterator[tarfile.TarInfo]:
+    """The members before the first that is damaged, whose error comes into `faults`: samples before it stay whole."""
+    try:
+        yield from members
+    except DAMAGE as error:
+        faults.append(error)
 
 
 def _check_end(shard: Path, end: int) -> None:

@@ -1,5 +1,6 @@
 """Every tool against a full disk and a closed folder: one line that names path and key, and nothing half-written."""
 
+import math
 import os
 import subprocess
 import sys
@@ -114,8 +115,8 @@ def test_a_run_on_a_full_disk_goes_on_when_there_is_room(
             with files_up_to((run / "logs/version_0/metrics.csv").stat().st_size + 5):
                 trainer.loggers[0].log_metrics({"val/AP": 0.5}, 3)
                 trainer.loggers[0].save()
-        elif written == "best.ckpt":
-            self.best = -1.0
+        else:
+            self.best = -1.0 if written == "best.ckpt" else math.inf
         with files_up_to(len(kept["best.ckpt"]) // 2):
             own(self, trainer, module)
 

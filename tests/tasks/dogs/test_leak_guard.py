@@ -122,7 +122,7 @@ def test_a_file_that_is_no_cache(folder: Path, tmp_path: Path) -> None:
 
 def test_a_missing_file_is_a_problem_of_its_own(folder: Path, tmp_path: Path) -> None:
     found = scan(folder, np.array([b"gone.jpg", b"own.jpg"]), tmp_path / "cache.parquet")
-    assert "No such file" in found.problem[0] and found.problem[1] == ""
+    assert "no such file" in found.problem[0] and found.problem[1] == ""
 
 
 def test_hashes_of_a_jpeg_hardly_depend_on_its_size(tmp_path: Path) -> None:

@@ -202,6 +202,9 @@ def test_answers_and_drawings() -> None:
     forty = make_task(40)
     many = forty.draw(photo, Attributes(torch.zeros(40)), {})
     assert many.width > 2 * 230
+    for answer in (task.describe, lambda *more: task.draw(photo, *more)):
+        with pytest.raises(UserError, match=r"info\.attributes of the checkpoint has 2 names; expected 4"):
+            answer(result, {"attributes": NAMES[:2]})
 
 
 @pytest.mark.parametrize(

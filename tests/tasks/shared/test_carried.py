@@ -34,7 +34,8 @@ def changed(config: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("task", groups()["task"])
 def test_what_this_toolkit_composes_passes(task: str) -> None:
     config = config_of(f"task={task}", "backbone=timm" if task != "ssd" else "teacher=none")
-    check_complete(check_config(config, "file"), "file")
+    config = check_config(config, "file")
+    check_complete(config | {"stages": None}, "file")  # their settings are composed when a run starts
 
 
 def test_data_and_teachers_that_this_toolkit_composes_pass() -> None:

@@ -75,7 +75,7 @@ def test_loader_processes_have_the_limit_of_the_command(start: str, tmp_path: Pa
     pictures = FolderPictures(tmp_path, np.array([b"x.jpg"]), np.zeros(1, np.int64))
     set_max_megapixels(1.5)
     data = PictureDataset(pictures, ["0"], 32, OnCorrupt("error"), train=TrainCrop())
-    loader = make_loader(data, 1, train=False, workers=1)
+    loader = make_loader(data, 1, train=False, workers=1, resolution=32)
     loader = DataLoader(
         data, batch_sampler=loader.batch_sampler, num_workers=1, collate_fn=loader.collate_fn,
         worker_init_fn=loader.worker_init_fn, multiprocessing_context=multiprocessing.get_context(start),

@@ -111,6 +111,7 @@ def old_run(tmp_path: Path) -> Path:
         "task": {"name": "ssd"},
         "resolution": 96,
         "backbone": {"_target_": "backbone.MobileNetV1", "alpha": 0.25, "padding": "symmetric", "taps": [8]},
+        "trainer": {"bn_momentum": 0.1},
     }
     torch.save({"state_dict": {}, KEY: {"config": config, "info": {}, "num_classes": 2}}, tmp_path / "old.ckpt")
     return tmp_path / "old.ckpt"
