@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 
 from tasks.face_attributes.draw import draw_precisions
 from tasks.face_attributes.metrics import Bools, Floats, agreement, average_precisions, emulation, mean_of_known
 from tasks.shared.contract import Targets
+from tasks.shared.gathering import gathered
 from tasks.shared.writing import write_rows
 
 TEACHER = "teacher_"  # before the name of a figure of the teacher's
@@ -28,14 +28,16 @@ class AttributeEvaluator:
         self.reset()
 
     def reset(self) -> None:
+        self.indices: list[int] = []  # of the pictures in the data
         self.files: list[str] = []
         self.logits: list[Floats] = []
         self.truth: list[Bools] = []  # as many as pictures, or none
         self.teacher: list[Floats] = []  # as many as pictures, or none
 
     def update(self, results: Sequence[Any], targets: Targets) -> None:
-        """results: `logits` (A,); targets: `file`, and where they are known `attributes` (A,) and `teacher` (A,)."""
+        """results: `logits` (A,); targets: `index`, `file`, and `attributes` (A,) and `teacher` (A,) where known."""
         for result, target in zip(results, targets, strict=True):
+            self.indices.append(target["index"])
             self.files.append(target["file"])
             self.logits.append(result.logits.numpy())
             if "attributes" in target:
@@ -45,12 +47,9 @@ class AttributeEvaluator:
 
     def gather(self) -> None:
         """Under DDP: every process gets the answers of all."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.files, self.logits, self.truth, self.teacher))
-            self.files, self.logits, self.truth, self.teacher = (
-                [x for part in parts for x in part[k]] for k in range(4)
-            )
+        self.indices, self.files, self.logits, self.truth, self.teacher = gathered(
+            self.indices, self.files, self.logits, self.truth, self.teacher
+        )
 
     def compute(self) -> dict[str, float]:
         """`mean_ap`, over the attributes that any picture has, `attributes_left_out`, the number of the others, and

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch import Tensor
 
 from tasks.facenet.draw import SHOWN, Shown, draw_mistakes, draw_roc
@@ -15,6 +14,7 @@ from tasks.facenet.metrics import Roc, fold_accuracy, needed
 from tasks.facenet.pair_sets import AllPairs, ListedPairs, PairSet
 from tasks.facenet.pairs import Floats, Ints, Nearest
 from tasks.shared.contract import Targets
+from tasks.shared.gathering import gathered
 from tasks.shared.images import to_pil
 from tasks.shared.writing import write_picture, write_rows
 
@@ -72,12 +72,9 @@ class FaceEvaluator:
     def gather(self) -> None:
         """Under DDP: every process gets the embeddings of all."""
         self._rocs = None
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.indices, self.files, self.identities, self.vectors, self.teacher))
-            self.indices, self.files, self.identities, self.vectors, self.teacher = (
-                [x for part in parts for x in part[k]] for k in range(5)
-            )
+        self.indices, self.files, self.identities, self.vectors, self.teacher = gathered(
+            self.indices, self.files, self.identities, self.vectors, self.teacher
+        )
 
     def compute(self) -> dict[str, float]:
         """`val_at_far`, `threshold` (of squared distance), `auc` and `far`; of listed pairs with folds `accuracy` and

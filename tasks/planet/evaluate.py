@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 
 from tasks.planet.cells import Cells
 from tasks.planet.metrics import best_single_place, distance_metrics
@@ -14,6 +13,7 @@ from tasks.planet.s2 import Floats
 from tasks.planet.sphere import great_circle_km
 from tasks.planet.table11 import table11
 from tasks.shared.contract import Targets
+from tasks.shared.gathering import gathered
 from tasks.shared.writing import write_rows, write_text
 
 log = logging.getLogger(__name__)
@@ -32,23 +32,22 @@ class PlaceEvaluator:
         self.reset()
 
     def reset(self) -> None:
+        self.indices: list[int] = []  # of the photos in the data
         self.files: list[str] = []
         self.rows: list[tuple[float, ...]] = []  # truth and answer in degrees, the best cell and its probability
 
     def update(self, results: Sequence[Any], targets: Targets) -> None:
-        """results: `probabilities` (C,); targets: `file`, `lat`, `lon`."""
+        """results: `probabilities` (C,); targets: `index`, `file`, `lat`, `lon`."""
         places = self.locate(self.cells, list(results)).tolist()
         for result, target, (lat, lon) in zip(results, targets, places, strict=True):
             best = int(result.probabilities.argmax())
+            self.indices.append(target["index"])
             self.files.append(target["file"])
             self.rows.append((target["lat"], target["lon"], lat, lon, best, result.probabilities[best].item()))
 
     def gather(self) -> None:
         """Under DDP: every process gets the answers of all."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.files, self.rows))
-            self.files, self.rows = ([x for part in parts for x in part[k]] for k in range(2))  # type: ignore[assignment]
+        self.indices, self.files, self.rows = gathered(self.indices, self.files, self.rows)
 
     def compute(self) -> dict[str, float]:
         """`within_1km` ... `within_2500km`, `median_km`, and `best_place_median_km`: the median error of the one place

@@ -12,6 +12,7 @@ import yaml
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from PIL import Image
+from torch.utils.data import DataLoader
 
 from backbone.kernels import kernels
 from tasks.shared.build import build_data, build_task, check_kind, initialise, load_task, task_class
@@ -84,6 +85,7 @@ def train(
     try_optimizer(task, config["optim"])
     folder = output / "checkpoints"
     trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
+    _check_shares(trainer.world_size, {"train on": train_loader, "validate on": val_loader})
     if is_first_process():
         make_folder(folder, "output")
         write_text(output / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
@@ -118,6 +120,16 @@ def train(
     if teacher is not None:
         report_student(config, teacher, metrics, output)
     return metrics
+
+
+def _check_shares(processes: int, loaders: dict[str, DataLoader]) -> None:
+    """Raise UserError where a process would have no picture: those that have one would wait for it."""
+    for purpose, loader in loaders.items():
+        if (count := len(loader.dataset)) < processes:  # type: ignore[arg-type]
+            raise UserError(
+                f"trainer.devices: {processes} processes, but {count} pictures to {purpose}; expected at least one "
+                "for each; give fewer"
+            )
 
 
 def _student(

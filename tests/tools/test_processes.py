@@ -16,7 +16,7 @@ from torch.distributed import DistBackendError
 from tasks.shared.cli import log_to_terminal
 from tasks.shared.errors import AlreadyTold, UserError
 from tasks.shared.process import failing_as_one
-from tests.tools.conftest import TINY, TOOLS
+from tests.tools.conftest import TINY, TOOLS, Tool
 
 
 def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) -> None:
@@ -34,6 +34,20 @@ def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) ->
     first_lines = [line.split(":")[0] for line in done.stdout.splitlines()]
     assert first_lines == ["recipe", "data", "run"], "every line once"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("split", "purpose", "devices"), [("train", "train on", 9), ("val", "validate on", 5)]
+)  # of 8 and 4 pictures
+def test_a_process_without_a_picture_is_told_before_any_starts(
+    tool: Tool, tiny_run: Path, tmp_path: Path, split: str, purpose: str, devices: int
+) -> None:
+    more = ["trainer=ddp", f"trainer.devices={devices}", f"data.root={tiny_run.parent}/sample"]
+    answer = tool("train", *TINY, *more, f"output={tmp_path}/run")
+    count = len(list((tiny_run.parent / "sample" / split).iterdir()))
+    told = f"error: trainer.devices: {devices} processes, but {count} pictures to {purpose}; expected at least one for"
+    assert answer.status == 1 and answer.message == f"{told} each; give fewer"
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("rank", "level"), [("0", logging.INFO), ("1", logging.WARNING)])

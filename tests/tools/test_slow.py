@@ -1,5 +1,6 @@
 """Minutes long: `pytest -m slow`."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -24,6 +25,24 @@ def test_the_readmes_run_learns_the_sample(tmp_path: Path) -> None:
     assert metrics["AP50"] >= 0.6 and metrics["AP"] >= 0.3, metrics
     run(str(TOOLS / "eval.py"), f"checkpoint={tmp_path}/run/checkpoints/best.ckpt", "output=eval", cwd=tmp_path)
     assert (tmp_path / "eval/metrics.json").read_text() == (tmp_path / "run/metrics.json").read_text()
+
+
+def test_three_processes_validate_seven_photos_as_one_does(tmp_path: Path) -> None:
+    """What the log says of the last epoch is what one process says of its network; eval is one process anyway."""
+    planet = (
+        "task=planet", "backbone.alpha=0.25", "resolution=64", "data.train=30", "data.val=7", "data.workers=0",
+        "data.partition.min_photos=1", "data.partition.max_photos=10", "data.batch_size=4", "data.val_batch_size=2",
+        "trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=3", "trainer.max_epochs=1", "output=run",
+        f"data.root={tmp_path}/sample",
+    )  # fmt: skip
+    run(str(TOOLS / "train.py"), *planet, cwd=tmp_path)
+    last = list(csv.DictReader((tmp_path / "run/logs/version_0/metrics.csv").read_text().splitlines()))[-1]
+    logged = {name.removeprefix("val/"): float(value) for name, value in last.items() if name.startswith("val/")}
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert logged == pytest.approx(metrics, rel=1e-4) and len(logged) == 7
+    run(str(TOOLS / "eval.py"), "checkpoint=run", "output=eval", "trainer=ddp", "trainer.devices=3", cwd=tmp_path)
+    for name in ("metrics.json", "predictions.csv"):
+        assert (tmp_path / "eval" / name).read_bytes() == (tmp_path / "run" / name).read_bytes()
 
 
 def test_two_processes_train_together(tmp_path: Path) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch.distributed as dist
 from torch import Tensor
 
 from tasks.shared.classification.confused import draw_confused
 from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
+from tasks.shared.gathering import gathered
 from tasks.shared.writing import save_figure, write_picture, write_rows
 
 WORST = 15  # classes that the picture shows
@@ -60,12 +60,7 @@ class TopKEvaluator:
 
     def gather(self) -> None:
         """Under DDP: every process gets the answers of all."""
-        if dist.is_initialized() and dist.get_world_size() > 1:
-            parts: list[Any] = [None] * dist.get_world_size()
-            dist.all_gather_object(parts, (self.files, self.indices, self.truth, self.found))
-            self.files, self.indices, self.truth, self.found = (
-                [x for part in parts for x in part[k]] for k in range(4)
-            )
+        self.indices, self.files, self.truth, self.found = gathered(self.indices, self.files, self.truth, self.found)
 
     def compute(self) -> dict[str, float]:
         """`top1`, `top5` (where there are more than five classes) and `class_mean`, the mean of the classes' top-1."""
