@@ -22,6 +22,8 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     arguments = {k: v for k, v in node.items() if k != "_target_"} | more
     try:
         return made(**arguments)
+    except UserError:
+        raise
     except (ValueError, TypeError) as error:
         message = str(error) if isinstance(error, ValueError) else f"{key}: a value of the wrong type ({error})"
         raise UserError(message) from error

@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config import CONFIGS, compose_config, groups
 from tasks.shared.errors import AlreadyTold, UserError
-from tasks.shared.failures import cause_of
+from tasks.shared.failures import cause_of, interruptions_shown
 from tasks.shared.picture_files import printable
 from tasks.shared.process import is_first_process
 from tasks.shared.streams import prepare_process
@@ -67,7 +67,8 @@ def show_user_errors() -> Iterator[None]:
     lost = None
     try:
         try:
-            yield
+            with interruptions_shown():
+                yield
         finally:
             lost = _finish_output()
         if lost is not None:

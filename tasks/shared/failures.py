@@ -55,6 +55,23 @@ def cause_of(error: BaseException) -> str | None:
 
 
 @contextmanager
+def interruptions_shown() -> Iterator[None]:
+    """An error that came of an interruption becomes that interruption again.
+
+    Ctrl-C and SIGTERM arrive at any instruction, and a library that then tidies up what it had half made may fail.
+    """
+    try:
+        yield
+    except Exception as error:
+        stop: BaseException | None = error
+        while stop is not None and not isinstance(stop, KeyboardInterrupt | SystemExit):
+            stop = stop.__cause__ or stop.__context__
+        if stop is None:
+            raise
+        raise type(stop)(*stop.args) from error
+
+
+@contextmanager
 def going_on_from(run: Path) -> Iterator[None]:
     """Around training: an error that `cause_of` knows becomes a UserError that says how the run in this folder goes on.
 

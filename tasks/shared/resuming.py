@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config import parse_overrides, plain, quote_paths, run_config
 from tasks.shared.errors import UserError
-from tasks.shared.failures import going_on_from
+from tasks.shared.failures import going_on_from, interruptions_shown
 from tasks.shared.folders import CONFIG, check_plain, held, is_marked
 from tasks.shared.picture_limits import DEFAULT, set_max_megapixels
 from tasks.shared.picture_limits import KEY as MAX_MEGAPIXELS
@@ -32,7 +32,8 @@ OWN = {"resume": None, "other_data": False, MAX_MEGAPIXELS: DEFAULT}  # keys of 
 def stoppable(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
     """Around a run in `folder`: Ctrl-C and SIGTERM end it with the command that goes on with it, at any moment."""
     try:
-        yield
+        with interruptions_shown():
+            yield
     except (KeyboardInterrupt, SystemExit):
         log.info("stopped; go on with: %s", resume_command(folder, config))
         raise
@@ -53,6 +54,7 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
     from tasks.shared.carried import check_complete
     from tasks.shared.checkpoint import load_checkpoint
     from tasks.shared.runs import read_config
+    from tasks.shared.sample_folder import NotDrawn
     from tasks.shared.stages import train_with_stages
 
     last = folder / "checkpoints" / "last.ckpt"
@@ -86,7 +88,12 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
         o.key_or_group.split(".")[0] == "data" and _changes(o, config, going) for o in settings
     )
     with stoppable(folder, going), going_on_from(folder):
-        train_with_stages(going, folder, loaded, other_data)
+        try:
+            train_with_stages(going, folder, loaded, other_data)
+        except NotDrawn as error:
+            raise UserError(
+                f"{error}; to draw it there, go on with: {resume_command(folder, going, draw=True)}"
+            ) from error
 
 
 def _folder_of(place: Path) -> Path:

@@ -12,6 +12,10 @@ from tasks.shared.writing import probe_folder, whole_folder
 MARKER = "sample.json"  # in the root of the set: what it was drawn from
 
 
+class NotDrawn(UserError):
+    """A sample that is not there, and that this command line does not ask to draw."""
+
+
 def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[[Path], None]) -> None:
     """See to it that `root` holds the whole set that `wanted` describes.
 
@@ -35,7 +39,7 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
     if _is_complete(root, wanted, files):
         return
     if not may_draw_in(root):
-        raise UserError(
+        raise NotDrawn(
             f"data.root={root}: no such sample lies there, and none is drawn where a checkpoint alone says so; give "
             "data.root=FOLDER, or data= to draw it where its YAML file says"
         )

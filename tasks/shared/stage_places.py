@@ -42,22 +42,22 @@ def check_outputs(config: Mapping[str, Any], folder: Path, given: Mapping[str, s
         if not _allowed(name, stage, config, folder, given):
             raise UserError(
                 f"resume={folder}: its stage {name} is kept in {stage['output']}, outside of the run; if that is "
-                f"yours, give {shlex.quote(_consent(name, stage, config, folder))} too"
+                f"yours, go on with: {resume_command(folder, config)}"
             )
 
 
-def resume_command(folder: Path, config: Mapping[str, Any]) -> str:
+def resume_command(folder: Path, config: Mapping[str, Any], draw: bool = False) -> str:
     """The command that goes on with a run, with all that it has to be told again. config: the run's.
 
     Data that are drawn on first use are drawn on the word of a command line alone: until there is a checkpoint, they
-    may not be whole.
+    may not be whole. draw: nor are they after that.
     """
     more = [
         _consent(name, stage, config, folder)
         for name, stage in _kept(config).items()
         if not _allowed(name, stage, config, folder, {})
     ]
-    if _draws(config) and not (folder / "checkpoints" / "last.ckpt").exists():
+    if _draws(config) and (draw or not (folder / "checkpoints" / "last.ckpt").exists()):
         more.append(f"data.root={config['data']['root']}")
     for node in NODES:  # what only the command line could name
         target = (config.get(node) or {}).get("_target_")

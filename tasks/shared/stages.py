@@ -66,7 +66,7 @@ def train_with_stages(
         log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
         figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
     if first is not None:
-        config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output))}}
+        config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output.absolute()))}}
     log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
     metrics = train(config, output, resume, other_data)
     compared = {name: stage for name, stage in figures.items() if name != teacher}
@@ -100,7 +100,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
             if name in teachers:
                 promised[name] = _promise(name, task)
         except UserError as error:
-            raise UserError(f"stage {name}: {error}") from error
+            raise type(error)(f"stage {name}: {error}") from error
 
 
 def _promise(name: str, task: Task) -> Teacher:

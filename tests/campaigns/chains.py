@@ -85,6 +85,10 @@ def chain(
         if life.hung:
             return find("hung", life)
         if not life.killed and life.status != 0:
+            if ADVICE.search(life.log) and (advised := next_command(life, run, arguments, command)) != command:
+                command = advised  # such as after SIGKILL, when nothing said what a command line has to say again
+                told.append("    asks for more")
+                continue
             if command != arguments and "error: " in life.log and not (run / "config.yaml").exists():
                 command = arguments  # nothing to go on from: it is begun again
                 if told[-2].endswith("nothing there"):

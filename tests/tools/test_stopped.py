@@ -93,6 +93,10 @@ def test_while_a_sample_is_drawn(tool: Tool, tmp_path: Path, monkeypatch: pytest
     (run,) = (tmp_path / "runs/ssd").iterdir()
     assert command == [f"resume=runs/ssd/{run.name}", f"data.root={tmp_path}/my data/set"]
     assert not (tmp_path / "my data").exists()
+    killed = tool("train", command[0])  # nothing was printed
+    assert killed.status == 1 and not (tmp_path / "my data").exists()
+    asked = shlex.split(killed.message.partition("to draw it there, go on with: ")[2])
+    assert asked == ["python", "tools/train.py", f"resume={run}", command[1]]
     again = tool("train", *command)
     assert again.status == 0, again.message
     assert (run / "metrics.json").is_file() and (tmp_path / "my data/set").is_dir()
