@@ -34,6 +34,10 @@ CAUSES = (
         "the GPU has no memory left; give a smaller data.batch_size (predict: batch_size) or resolution",
     ),
     (
+        r"No usable temporary directory|requires access to a writable cache directory",
+        "there is no folder for temporary files that can be written; set TMPDIR to one",
+    ),
+    (
         r"[Cc]an.t allocate memory|[Nn]ot enough memory|Cannot allocate memory|Unable to allocate|std::bad_alloc",
         f"no memory left; give {LESS_MEMORY}",
     ),
