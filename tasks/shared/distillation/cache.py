@@ -1,8 +1,10 @@
 """A teacher's answers on disk, so that it is asked once for each picture."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 import tempfile
 import zlib
 from pathlib import Path
@@ -100,9 +102,30 @@ def _reserve(file: Path, size: int) -> None:
 
 
 def _map(file: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    expected, found = kind.itemsize * int(np.prod(shape)), file.stat().st_size
-    if found != expected:
-        raise UserError(f"{file}: holds {found:,} bytes, expected {expected:,}; delete its folder, it is made again")
-    if expected == 0:  # nothing can be mapped
-        return np.zeros(shape, kind)
-    return np.memmap(file, kind, mode="r+", shape=shape)
+    expected = kind.itemsize * int(np.prod(shape))
+    with os.fdopen(_open_own(file), "r+b") as opened:
+        found = os.fstat(opened.fileno()).st_size
+        if found != expected:
+            raise _foreign(file, f"holds {found:,} bytes, expected {expected:,}")
+        if expected == 0:  # nothing can be mapped
+            return np.zeros(shape, kind)
+        return np.memmap(opened, kind, mode="r+", shape=shape)
+
+
+def _open_own(file: Path) -> int:
+    """A descriptor to write with. A folder that came from a stranger may hold links, which lead to files elsewhere."""
+    try:
+        opened = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR):
+            raise _foreign(file, "is no plain file") from error
+        raise
+    about = os.fstat(opened)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        os.close(opened)
+        raise _foreign(file, "is no plain file, or has another name too")
+    return opened
+
+
+def _foreign(file: Path, found: str) -> UserError:
+    return UserError(f"{file}: {found}; delete its folder, it is made again")

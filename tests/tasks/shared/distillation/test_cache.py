@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -118,3 +119,22 @@ def test_no_pictures_need_no_map(tmp_path: Path) -> None:
 def test_checksums_tell_pictures_apart(change: Any) -> None:
     picture = np.random.default_rng(0).integers(0, 255, (6, 6), np.uint8)
     assert checksum_of(picture) == checksum_of(picture.copy()) != checksum_of(change(picture))
+
+
+@pytest.mark.parametrize("name", [ANSWERS, SEALS])
+@pytest.mark.parametrize("how", ["link", "second name", "pipe"])
+def test_answers_are_written_to_no_file_elsewhere(answers: Answers, name: str, how: str, tmp_path: Path) -> None:
+    """A cache that came with somebody's run may hold links to files of the right size: answers would overwrite them."""
+    file, other = answers.folder / name, tmp_path / "precious"
+    other.write_bytes(b"x" * file.stat().st_size)
+    before = other.read_bytes()
+    file.unlink()
+    if how == "link":
+        file.symlink_to(other)
+    elif how == "second name":
+        file.hardlink_to(other)
+    else:
+        os.mkfifo(file)
+    with pytest.raises(UserError, match=f"{name}: is no plain file.*delete its folder"):
+        keep_answers(tmp_path / "cache", "colours", ABOUT_IT, 5, 3).write(1, 7, ROW)
+    assert other.read_bytes() == before
