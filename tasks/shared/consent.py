@@ -37,9 +37,9 @@ def hear(overrides: Iterable[Override], *, carried: bool) -> None:
     _now = Consent(given, carried)
 
 
-def names_target(node: str, name: str) -> bool:
+def names_target(node: str, name: object) -> bool:
     """Whether the command line itself gives `<node>._target_=<name>`."""
-    return _now.given.get(f"{node}._target_") == name
+    return name is not None and _now.given.get(f"{node}._target_") == name
 
 
 def asks_for(key: str) -> bool:

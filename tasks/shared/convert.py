@@ -1,6 +1,7 @@
 """Published weights as a run of this toolkit, and back."""
 
 import logging
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -97,7 +98,8 @@ def write_run(
     weights = task.state_dict()
     if not info:
         weights = {name: t for name, t in weights.items() if name.startswith("backbone.")}
-        log.info("%s holds no head: train one with init.run=%s init.head=new", published.source, output)
+        run = shlex.quote(f"init.run={output}")
+        log.info("%s holds no head: train one with %s init.head=new", published.source, run)
     with whole_folder(output, "output") as part:
         (part / "checkpoints").mkdir()
         (part / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "utf-8")

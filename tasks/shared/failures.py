@@ -2,6 +2,7 @@
 
 import errno
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,5 +92,5 @@ def going_on_from(run: Path) -> Iterator[None]:
 
 def resume_hint(run: Path) -> str:
     """How to go on with the run, where there is anything of it."""
-    command = f"python tools/train.py resume={run}"
+    command = shlex.join(["python", "tools/train.py", f"resume={run}"])  # names may come from strangers
     return f"; go on with: {command}" if (run / "config.yaml").exists() else ""

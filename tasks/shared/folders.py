@@ -7,6 +7,7 @@ however that ends, and loader processes do not inherit it. Imports nothing heavy
 import errno
 import fcntl
 import os
+import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -185,7 +186,8 @@ def names_in(folder: Path) -> set[str]:
 
 
 def _taken(folder: Path, key: str | None) -> Taken:
-    resumable = ", or go on with the run in it: resume=" + str(folder) if (folder / CONFIG).exists() else ""
+    run = shlex.quote(f"resume={folder}") if (folder / CONFIG).exists() else None
+    resumable = f", or go on with the run in it: {run}" if run else ""
     return Taken(f"{key or 'output'}={folder} exists already and is not empty; choose another{resumable}")
 
 

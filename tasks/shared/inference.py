@@ -1,5 +1,6 @@
 """A checkpoint's network, ready to answer."""
 
+import shlex
 from typing import Any
 
 import torch
@@ -23,7 +24,8 @@ def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, to
     """
     if all(name.startswith("backbone.") for name in checkpoint.weights):
         raise UserError(
-            f"{checkpoint.path}: a backbone without a head; train one with init.run={checkpoint.path} init.head=new"
+            f"{checkpoint.path}: a backbone without a head; train one with "
+            f"{shlex.quote(f'init.run={checkpoint.path}')} init.head=new"
         )
     settings = config["trainer"]
     check_accelerator(settings["accelerator"])

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from tasks.shared.config import compose_config, groups, parse_overrides, quote_paths
-from tasks.shared.consent import NODES
+from tasks.shared.consent import NODES, asks_for, names_target
 from tasks.shared.errors import UserError
 from tasks.shared.folders import METRICS
 from tasks.shared.picture_limits import DEFAULT, max_megapixels
@@ -50,18 +50,20 @@ def resume_command(folder: Path, config: Mapping[str, Any], draw: bool = False) 
     """The command that goes on with a run, with all that it has to be told again. config: the run's.
 
     Data that are drawn on first use are drawn on the word of a command line alone: until there is a checkpoint, they
-    may not be whole. draw: nor are they after that.
+    may not be whole. draw: nor are they after that, and the user is asked whether they shall be. What else the run's
+    file alone says is not told: who copies the command would give it their word.
     """
     more = [
         _consent(name, stage, config, folder)
         for name, stage in _kept(config).items()
         if not _allowed(name, stage, config, folder, {})
     ]
-    if _draws(config) and (draw or not (folder / "checkpoints" / "last.ckpt").exists()):
+    unfinished = asks_for("data.root") and not (folder / "checkpoints" / "last.ckpt").exists()
+    if _draws(config) and (draw or unfinished):
         more.append(f"data.root={config['data']['root']}")
     for node in NODES:  # what only the command line could name
         target = (config.get(node) or {}).get("_target_")
-        if isinstance(target, str) and target not in own_targets(node) | declared_targets(node):
+        if names_target(node, target) and target not in own_targets(node) | declared_targets(node):
             more.append(f"{node}._target_={target}")
     if max_megapixels() != DEFAULT:
         more.append(f"{MAX_MEGAPIXELS}={max_megapixels():g}")

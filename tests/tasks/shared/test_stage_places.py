@@ -1,12 +1,19 @@
 """Where a run that goes on may write besides its own folder, and the command that it prints."""
 
+import ast
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.shared.config import compose_config, plain, quote_paths
+from tasks.shared.config import compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.consent import hear
+from tasks.shared.distillation.exported import exported_teacher
 from tasks.shared.errors import UserError
+from tasks.shared.failures import resume_hint
+from tasks.shared.folders import claimed
 from tasks.shared.places import absolute
 from tasks.shared.stage_configs import with_stages
 from tasks.shared.stage_places import check_names, check_outputs, resume_command
@@ -99,3 +106,50 @@ def test_drawn_data_are_named_until_there_is_a_checkpoint(place: Path) -> None:
     (place / "run/checkpoints").mkdir(parents=True)
     (place / "run/checkpoints/last.ckpt").touch()
     assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"
+
+
+HOSTILE = "x'; touch pwned; $(touch pwned) `touch pwned` \" \\ \n& touch pwned"
+
+
+@pytest.mark.parametrize("command", ["resume", "hint", "exported", "taken"])
+def test_names_of_strangers_are_words_of_printed_commands(command: str, place: Path) -> None:
+    """Folders and files come with names that a shell would run; what is printed is made to be copied."""
+    folder = place / HOSTILE
+    folder.mkdir()
+    (folder / "config.yaml").touch()
+    if command == "resume":
+        told = resume_command(folder, {"task": {"name": "ssd"}, "data": {"root": HOSTILE, "choice": "coco_sample"}})
+    elif command == "hint":
+        told = resume_hint(folder).partition("go on with: ")[2]
+    elif command == "exported":
+        with pytest.raises(UserError) as caught:
+            exported_teacher(f"{folder}.pt2")
+        told = str(caught.value).partition(", by: ")[2]
+    else:
+        with pytest.raises(UserError) as caught, claimed(folder):
+            pass
+        told = str(caught.value).partition("the run in it: ")[2]
+    (place / "echo").write_text("import sys, ast; print(ascii(sys.argv[1:]))")
+    said = subprocess.run(f"{sys.executable} echo {told}", shell=True, cwd=place, capture_output=True, text=True)
+    words = ast.literal_eval(said.stdout)
+    assert not list(place.rglob("pwned")) and not said.stderr
+    if command == "exported":
+        words = [node.value for node in ast.walk(ast.parse(words[2])) if isinstance(node, ast.Constant)]
+    assert any(str(folder) in str(word) for word in words)
+
+
+def test_what_a_file_alone_says_is_no_word_of_the_command(place: Path) -> None:
+    """Who stops a run that came from a stranger, and copies the command, has not asked for the stranger's code."""
+    hear(parse_overrides(["resume=run"]), carried=True)
+    try:
+        config = {
+            "task": {"name": "ssd", "_target_": "os.system"},
+            "teacher": {"_target_": "subprocess.getoutput", "path": "x"},
+            "data": {"root": "/home", "choice": "coco_sample"},
+        }
+        assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"
+        hear(parse_overrides(["resume=run", "task=ssd", "task._target_=my.Own", "data.root=here"]), carried=True)
+        config["task"]["_target_"] = "my.Own"  # type: ignore[index]
+        assert resume_command(place / "run", config).endswith("run data.root=/home task._target_=my.Own")
+    finally:
+        hear([], carried=False)

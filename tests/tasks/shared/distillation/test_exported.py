@@ -15,7 +15,7 @@ from tasks.shared.errors import UserError
 
 def test_no_file_is_looked_at() -> None:
     with pytest.raises(
-        UserError, match=r"teacher.path=absent.pt2: programs of torch.export are not read.*'absent.onnx'"
+        UserError, match=r'teacher.path=absent.pt2: programs of torch.export are not read.*"absent.onnx"'
     ):
         exported_teacher("absent.pt2", size=3, output="logits")
 
