@@ -1,6 +1,6 @@
 """A network that tells face attributes, by imitating another (Sec. 4.5), or from labels."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -10,13 +10,10 @@ from torch import Tensor
 from backbone import Backbone
 from tasks.face_attributes.draw import draw_attributes
 from tasks.face_attributes.evaluate import AttributeEvaluator
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
 from tasks.shared.crops import center_crop, check_crop
 from tasks.shared.errors import UserError
 from tasks.shared.pooled_head import PooledHead
-
-if TYPE_CHECKING:
-    from tasks.shared.distillation.teacher import Teacher
 
 
 class Attributes(NamedTuple):
@@ -86,7 +83,7 @@ class FaceAttributes(Task):
         wanted = given.float().sigmoid() if taught else given.float()
         return {"cross_entropy": F.binary_cross_entropy_with_logits(outputs.float(), wanted)}
 
-    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
         count = self.head.out_features
         if teacher.num_outputs != count:
             raise UserError(
@@ -95,7 +92,7 @@ class FaceAttributes(Task):
         if told := _first_other(info.get("attributes", []), teacher.class_names):
             raise UserError(f"teacher {teacher.name}: its {told}; expected the same attributes in the same order")
 
-    def taught_info(self, teacher: "Teacher") -> dict[str, Any]:
+    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
         return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
 
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Attributes]:

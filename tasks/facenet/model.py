@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +19,10 @@ from tasks.facenet.evaluate import FaceEvaluator
 from tasks.facenet.margin import MarginLoss
 from tasks.facenet.metrics import check_far
 from tasks.facenet.pairs import count_pairs
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
 from tasks.shared.crops import center_crop, check_crop
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.pooled_head import PooledHead
-
-if TYPE_CHECKING:
-    from tasks.shared.distillation.teacher import Teacher
 
 log = logging.getLogger(__name__)
 PAIRS = ("listed", "all")
@@ -123,7 +120,7 @@ class FaceNet(Task):
         labels = torch.tensor([int(target["identity"]) for target in targets], device=outputs.device)
         return {"margin_cross_entropy": self.identities(outputs, labels)}
 
-    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
         width = self.head.out_features
         if teacher.num_outputs != width:
             raise UserError(

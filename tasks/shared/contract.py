@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from PIL import Image
@@ -11,9 +11,6 @@ from torch.utils.data import DataLoader
 
 from backbone import Backbone, Published, load_weights
 from tasks.shared.errors import UserError
-
-if TYPE_CHECKING:
-    from tasks.shared.distillation.teacher import Teacher
 
 Targets = list[dict[str, Any]]
 
@@ -86,6 +83,21 @@ class Evaluator(Protocol):
         """Write the results in the format that the field exchanges."""
 
 
+class TeacherInfo(Protocol):
+    """What a task asks of a teacher before it learns from it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def num_outputs(self) -> int:
+        """How many numbers it answers a picture with."""
+
+    @property
+    def class_names(self) -> list[str] | None:
+        """What they mean, where that is known."""
+
+
 class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
@@ -119,14 +131,14 @@ class Task(nn.Module):
         """Named scalars; their sum is what training minimises."""
         raise NotImplementedError
 
-    def check_teacher(self, teacher: "Teacher", info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
         """Raise UserError where this task cannot learn from the teacher's answers, which are `target["teacher"]`.
 
         info: what this network's outputs mean.
         """
         raise UserError(f"teacher {teacher.name}: this task learns from labels alone; give teacher=none")
 
-    def taught_info(self, teacher: "Teacher") -> dict[str, Any]:
+    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
         """What the teacher knows of the answers' names, as `Data.info`, for data that has none."""
         return {}
 

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 
+from backbone import Cost, count_cost
 from tasks.shared.build import build_task, without_sources
 from tasks.shared.config import plain
 from tasks.shared.contract import Task
@@ -24,3 +25,8 @@ def meta_network(config: dict[str, Any], num_classes: int) -> Task:
     """The network that a run's config describes."""
     with torch.device("meta"):
         return build_task(without_sources(config), num_classes)
+
+
+def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
+    """What the network that a run's config describes costs for one picture."""
+    return count_cost(meta_network(config, num_classes), config["resolution"])

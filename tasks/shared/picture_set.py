@@ -2,10 +2,10 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,9 +18,6 @@ from tasks.shared.encoded import EncodedImage
 from tasks.shared.errors import UserError
 from tasks.shared.images import OnCorrupt, read_image
 from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
-
-if TYPE_CHECKING:
-    from tasks.shared.distillation.lessons import Lesson
 
 log = logging.getLogger(__name__)
 POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
@@ -162,7 +159,7 @@ class PictureDataset(Dataset):
         crop: str = "short_side",
         crop_share: float = 0.875,
         seed: int = 0,
-        lesson: "Lesson | None" = None,
+        lesson: Callable[[int, Tensor], dict[str, Any]] | None = None,
         labels: bool = True,
     ):
         self.pictures, self.resolution, self.on_corrupt, self.train = pictures, resolution, on_corrupt, train

@@ -16,9 +16,10 @@ from rich.table import Table
 from tasks.shared.config import compose_config
 from tasks.shared.errors import UserError
 from tasks.shared.folders import METRICS
+from tasks.shared.meta import network_cost
 from tasks.shared.paper import imagenet
 from tasks.shared.paper.budget import sized_networks
-from tasks.shared.runs import Run, class_count, network_cost
+from tasks.shared.runs import Run, class_count
 
 PAPER = "paper, ImageNet"
 COUNTED = "the 16 models, 1000 classes"

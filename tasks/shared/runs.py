@@ -1,16 +1,14 @@
-"""Finished runs on disk: finding them, reading them, and counting what their networks cost."""
+"""Finished runs on disk: finding and reading them."""
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backbone import Cost, count_cost
 from tasks.shared.carried import check_config
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.errors import UserError
 from tasks.shared.folders import CONFIG, METRICS
-from tasks.shared.meta import meta_network
 from tasks.shared.reading import read_json, read_yaml, shown
 
 log = logging.getLogger(__name__)
@@ -88,8 +86,3 @@ def read_metrics(file: Path) -> dict[str, float]:
 def class_count(run: Run) -> int:
     """How many classes the run's network tells apart."""
     return load_checkpoint(find_checkpoint(run.path)).num_classes
-
-
-def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
-    """What the network that a run's config describes costs for one picture."""
-    return count_cost(meta_network(config, num_classes), config["resolution"])

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 import yaml
@@ -17,9 +17,8 @@ from torch import Tensor
 from tasks.shared.build import build_data, build_task, task_class
 from tasks.shared.callbacks import leading
 from tasks.shared.checkpoint import Checkpoint, load_checkpoint
-from tasks.shared.contract import Task
+from tasks.shared.contract import Task, TeacherInfo
 from tasks.shared.distillation.lessons import teachable, teacher_of
-from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.engine import train
 from tasks.shared.errors import UserError
 from tasks.shared.folders import CONFIG, METRICS, check_plain, claimed, held
@@ -83,7 +82,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
     """Find out what is wrong with any stage before the first one is trained."""
     runs = (*stages.items(), ("this run", config))
     teachers = {(each.get("teacher") or {}).get("stage") for _, each in runs}
-    promised: dict[str, Teacher] = {}
+    promised: dict[str, TeacherInfo] = {}
     for name, each in runs:
         try:
             check_settings(each)
@@ -103,7 +102,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
             raise type(error)(f"stage {name}: {error}") from error
 
 
-def _promise(name: str, task: Task) -> Teacher:
+def _promise(name: str, task: Task) -> TeacherInfo:
     """What the network of a stage will be, as far as `Task.check_teacher` asks."""
     with torch.no_grad():
         answers = task.eval()(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
@@ -111,7 +110,7 @@ def _promise(name: str, task: Task) -> Teacher:
         raise UserError(
             f"teacher.stage={name}: its network does not answer a picture with K numbers; nobody learns from it"
         )
-    return cast(Teacher, Promised(f"stage {name}", answers.shape[1]))
+    return Promised(f"stage {name}", answers.shape[1])
 
 
 def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:

@@ -15,6 +15,7 @@ from tasks.shared.images import square
 from tasks.ssd.anchors import anchor_shapes, make_anchors
 from tasks.ssd.head import EXTRAS, SSDHead
 from tasks.ssd.loss import SSDLoss
+from tasks.ssd.weights import coco_info, load_ssd
 
 
 class SSDOutputs(NamedTuple):
@@ -126,13 +127,9 @@ class SSD(Task):
 
     @classmethod
     def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
-        from tasks.ssd.weights import coco_info  # it imports this file
-
         return coco_info(published, classes)
 
     def load_published(self, published: Published) -> None:
-        from tasks.ssd.weights import load_ssd
-
         load_ssd(self, published)
 
     def describe(self, result: Detections, info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,9 @@ from backbone.sources.published import identity_norm, listed
 from backbone.sources.tflite_graph import Layer
 from backbone.weights import conflicts
 from tasks.shared.detection.boxes import SCALES, to_centers
-from tasks.ssd.anchors import make_anchors
-from tasks.ssd.model import SSD
+from tasks.ssd.anchors import Shape, make_anchors
+from tasks.ssd.head import SSDHead
+from tasks.ssd.loss import SSDLoss
 from tasks.ssd.tflite_head import TFLiteHead, read_head
 
 log = logging.getLogger(__name__)
@@ -24,7 +25,17 @@ TF_ORDER = (1, 0, 3, 2)  # where our x, y, width and height stand among TensorFl
 ANCHOR_TOLERANCE = 1e-3  # of the picture's side, beside the file's own rounding
 
 
-def load_ssd(task: SSD, source: str | Path | Published) -> Published:
+class Detector(Protocol):
+    """The parts of `SSD` that weights fill, or have to fit."""
+
+    backbone: Any
+    head: SSDHead
+    criterion: SSDLoss
+    resolution: int
+    shapes: list[list[Shape]]
+
+
+def load_ssd(task: Detector, source: str | Path | Published) -> Published:
     """Load a detector's backbone and head into `task`, all of it; returns what was read.
 
     source: a .tflite file of ssd_mobilenet_v1. The task must be built as the file needs it: a MobileNetV1 with the
@@ -81,7 +92,7 @@ def coco_info(published: Published, classes: list[str] | None) -> dict[str, Any]
     return {"class_names": names, "category_ids": list(range(1, count + 1))}
 
 
-def _differences(task: SSD, head: TFLiteHead) -> list[str]:
+def _differences(task: Detector, head: TFLiteHead) -> list[str]:
     """What the task would have to be built like, as "key is A, but the weights need B"."""
     scores = "softmax" if task.criterion.classification == "softmax" else "sigmoid"
     pairs = [
@@ -115,7 +126,7 @@ def _unit_differences(unit: ConvNormAct, layer: Layer) -> list[tuple[str, object
     ]
 
 
-def _head_state(task: SSD, head: TFLiteHead) -> dict[str, Tensor]:
+def _head_state(task: Detector, head: TFLiteHead) -> dict[str, Tensor]:
     """The file's head as a state dict of SSDHead."""
     state: dict[str, Tensor] = {}
     rescale = torch.tensor(SCALES) / torch.tensor(head.scales)
@@ -133,7 +144,7 @@ def _head_state(task: SSD, head: TFLiteHead) -> dict[str, Tensor]:
     return state
 
 
-def _check_anchors(task: SSD, head: TFLiteHead, source: str) -> None:
+def _check_anchors(task: Detector, head: TFLiteHead, source: str) -> None:
     ours = make_anchors(task.shapes, head.map_sizes, task.resolution) / task.resolution
     center, size = to_centers(ours)
     mine = torch.cat([center.flip(1), size.flip(1)], dim=1)

@@ -18,8 +18,9 @@ from tasks.shared.checkpoint import write_weights
 from tasks.shared.config import compose_config, plain
 from tasks.shared.errors import UserError
 from tasks.shared.figures import cost_figure_4, cost_figure_5, figure_4, figure_5, write_figure
+from tasks.shared.meta import network_cost
 from tasks.shared.points import COUNTED, PAPER, Point, counted_points, paper_points, run_point
-from tasks.shared.runs import find_runs, network_cost
+from tasks.shared.runs import find_runs
 from tests.tools.conftest import Tool
 
 RESOLUTIONS = (224, 192, 160, 128)

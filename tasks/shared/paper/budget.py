@@ -9,9 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbone import Cost
 from tasks.shared.errors import UserError, check_count
-from tasks.shared.meta import network_config
+from tasks.shared.meta import network_config, network_cost
 from tasks.shared.paper.grids import Cell, Grid
-from tasks.shared.runs import network_cost
 
 
 @dataclass(frozen=True)

@@ -96,11 +96,10 @@ def _compose(others: list[Override], composed: DictConfig) -> DictConfig:
 
 
 def _one_network(config: DictConfig, settings: dict[str, Any]) -> None:
-    from tasks.shared.meta import network_config
+    from tasks.shared.meta import network_config, network_cost
     from tasks.shared.paper.budget import Budget, budget_data, budget_grid, sized_networks
     from tasks.shared.paper.composed import cost_data, cost_grids
     from tasks.shared.paper.grids import Grid, as_markdown, as_text
-    from tasks.shared.runs import network_cost
 
     classes = settings["num_classes"] if settings["num_classes"] is not None else classes_of(config.task.name)
     wanted = settings["budget"]

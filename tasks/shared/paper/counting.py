@@ -13,10 +13,9 @@ from backbone import Cost, LayerCost, MobileNetV1, count_cost
 from backbone.layers import ConvNormAct
 from backbone.mobilenet import SeparableConv
 from tasks.shared.config import compose_config
-from tasks.shared.meta import meta_network, network_config
+from tasks.shared.meta import meta_network, network_config, network_cost
 from tasks.shared.paper.rows import Network, Preset
 from tasks.shared.paper.verdict import Number
-from tasks.shared.runs import network_cost
 
 KINDS = ("1x1 conv", "3x3 depthwise conv", "3x3 conv", "linear")  # of Table 2
 AUXILIARY = ("googlenet", "inception_v3")  # those of torchvision with side heads, which are of use in training alone

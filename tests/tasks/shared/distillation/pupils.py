@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backbone import MobileNetV1
 from tasks.shared.config import compose_config, plain, quote_paths
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
 from tasks.shared.crops import center_crop
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
@@ -78,11 +78,11 @@ class Copier(Task):
         LOSSES.append(loss.item())
         return {"difference": loss}
 
-    def check_teacher(self, teacher: Teacher, info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
         if teacher.num_outputs != self.head.out_features:
             raise UserError(f"the teacher has {teacher.num_outputs} outputs, the student {self.head.out_features}")
 
-    def taught_info(self, teacher: Teacher) -> dict[str, Any]:
+    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
         return {"taught_by": teacher.name}
 
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Tensor]:
