@@ -68,12 +68,12 @@ class Curves(Logger):
         make_folder(self.folder, "output")
         rows = self.waiting
         if new := set().union(*rows) - set(self.columns):
-            earlier = self._read()
-            self.columns = sorted(new.union(self.columns))
-            write_rows(self.file, [self.columns, *self._cells([*earlier, *rows])], "output")
+            columns = sorted(new.union(self.columns))
+            write_rows(self.file, [columns, *_cells([*self._read(), *rows], columns)], "output")
+            self.columns = columns  # not before the file has them: after Ctrl-C in here `finalize` comes this way again
         else:
             text = io.StringIO(newline="")
-            csv.writer(text).writerows(self._cells(rows))
+            csv.writer(text).writerows(_cells(rows, self.columns))
             _append(self.file, text.getvalue().encode())
         self.waiting = []
         records = io.BytesIO()
@@ -98,8 +98,9 @@ class Curves(Logger):
         with self.file.open(encoding="utf-8", newline="") as lines:
             return list(csv.DictReader(lines))
 
-    def _cells(self, rows: Iterable[dict[str, Any]]) -> list[list[Any]]:
-        return [[row.get(name, "") for name in self.columns] for row in rows]
+
+def _cells(rows: Iterable[dict[str, Any]], columns: list[str]) -> list[list[Any]]:
+    return [[row.get(name, "") for name in columns] for row in rows]
 
 
 def _append(file: Path, data: bytes) -> None:

@@ -2,11 +2,13 @@
 
 import csv
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from tasks.shared.errors import UserError
 from tasks.shared.writing import save_figure
 
 
@@ -22,19 +24,31 @@ def draw_curves(output: Path, metrics: Sequence[str]) -> None:
     """Loss and these validation metrics over the steps, from the logs of a run, as curves.png."""
     from matplotlib.figure import Figure
 
-    rows: list[dict[str, str]] = []
-    for file in sorted(output.glob("logs/version_*/metrics.csv"), key=lambda p: int(p.parent.name.split("_")[1])):
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows += csv.DictReader(lines)
-    names = sorted({name for row in rows for name, value in row.items() if value and name.startswith("train/")})
-    scores = [n for n in (f"val/{m}" for m in metrics) if any(row.get(n) for row in rows)]
+    files = [file for file in output.glob("logs/version_*/metrics.csv") if file.parent.name[8:].isdecimal()]
+    rows = [row for file in sorted(files, key=lambda file: int(file.parent.name[8:])) for row in read_curves(file)]
+    names = sorted({name for row in rows for name in row if name.startswith("train/")})
+    scores = [name for name in (f"val/{metric}" for metric in metrics) if any(name in row for row in rows)]
     figure = Figure(figsize=(10, 4), layout="constrained")
     for axes, group, label in zip(figure.subplots(1, 2), (names, scores), ("training loss", "validation"), strict=True):
         for name in group:
-            points = [(int(row["step"]), float(row[name])) for row in rows if row.get(name)]
+            points = [(row["step"], row[name]) for row in rows if name in row]
             axes.plot(*zip(*points, strict=True), marker="o" if group is scores else "", label=name)
         axes.set(xlabel="step", title=label)
         if group:
             axes.legend()
         axes.grid(alpha=0.3)
     save_figure(output / "curves.png", figure, "output", dpi=110)
+
+
+def read_curves(file: Path) -> list[dict[str, float]]:
+    """The rows of a metrics.csv. Those that a killed process wrote in part are left out. Raises UserError."""
+    rows = []
+    try:
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if None not in row and None not in row.values():
+                    with suppress(ValueError):
+                        rows.append({name: float(value) for name, value in row.items() if value})
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise UserError(f"{file}: cannot be read ({error})") from error
+    return [row for row in rows if "step" in row]
