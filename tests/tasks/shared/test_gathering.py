@@ -8,26 +8,12 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from torch import nn
 
 from tasks.shared import gathering
-from tasks.shared.build import build_data, build_task, target_of
-from tasks.shared.config import CONFIGS, compose_config, plain
-from tasks.shared.contract import Targets
 from tasks.shared.gathering import gathered
-from tasks.shared.module import update_evaluator
+from tests.tasks.shared.every_task import TASKS, ready
 
-TASKS = sorted(file.stem for file in (CONFIGS / "task").glob("*.yaml"))
 COUNTS = (1, 7, 11)  # pictures: fewer than processes, and odd
-SAMPLES = {  # of eleven pictures and a few more
-    "classification": ["data.train=2", "data.val=2"],
-    "dogs": ["data.train=2", "data.val=2"],
-    "ssd": ["data.train=2", "data.val=11"],
-    "faster_rcnn": ["data.train=2", "data.val=11"],
-    "planet": ["data.train=30", "data.val=11", "data.partition.min_photos=1", "data.partition.max_photos=10"],
-    "face_attributes": ["data.train=12", "data.val=12"],
-    "facenet": ["data.train=12", "data.train_pictures=2", "data.val=12", "data.val_pictures=2"],
-}
 FILES = {  # that hold a row, or a number of them, for each picture
     "classification": "predictions.csv",
     "dogs": "predictions.csv",
@@ -41,46 +27,18 @@ FILES = {  # that hold a row, or a number of them, for each picture
 Answers = dict[tuple[str, int], dict[str, Any]]  # by task and count: figures by name, and bytes by file
 
 
-class Taught:
-    """In place of a lesson: a teacher's answer, which depends on the picture alone."""
-
-    def __init__(self, width: int):
-        self.width = width
-
-    def answer(self, targets: Targets, device: Any) -> None:
-        for target in targets:
-            generator = torch.Generator().manual_seed(target["index"])
-            target["teacher"] = torch.randn(self.width, generator=generator)
-
-
 def evaluate(folder: Path, results: Path) -> Answers:
     """What every task's untrained network answers to the first pictures of its sample, scored and saved."""
     answers: Answers = {}
     for name in TASKS:
-        overrides = ["backbone.alpha=0.25", "resolution=64", "data.workers=0", "data.val_batch_size=2", *SAMPLES[name]]
-        root = f"data.root={folder}/{name}"
-        config = plain(compose_config("train", [f"task={name}", root, "teacher=none", *overrides]))
-        torch.manual_seed(0)
-        data = build_data(config)
-        task = build_task(config, target_of("task", config["task"]).count_outputs(data, None)).eval()
-        for layer in task.modules():  # so that answers differ from picture to picture
-            if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
-                nn.init.normal_(layer.bias, std=0.5)
-        widths = {"face_attributes": data.num_classes, "facenet": 128}
-        lesson: Any = Taught(widths[name]) if name in widths else None
-        evaluator = task.evaluator(data, data.info)
+        made = ready(name, folder / name)
         for count in COUNTS:
-            loader = data.val_loader(shard=True)
-            loader.batch_sampler.sampler.data = range(count)  # type: ignore[union-attr]
-            evaluator.reset()
-            with torch.inference_mode():
-                for batch in loader:
-                    update_evaluator(task, evaluator, batch, lesson)
-            evaluator.gather()
-            answers[name, count] = dict(evaluator.compute())
+            made.evaluate(count)
+            made.evaluator.gather()
+            answers[name, count] = dict(made.evaluator.compute())
             saved = results / f"{name}_{count}"
             saved.mkdir(parents=True)
-            evaluator.save(saved)
+            made.evaluator.save(saved)
             answers[name, count] |= {file.name: file.read_bytes() for file in saved.iterdir()}
     return answers
 
