@@ -6,6 +6,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tasks.shared.classification.draw import NEUTRAL, RIGHT, WRONG, fit_text
+from tasks.shared.escaped import in_diagram
 from tasks.shared.writing import save_figure
 
 ROW, COLUMN, ROWS = 22, 230, 20  # pixels of an attribute's row and of a column of them; rows in a column
@@ -55,7 +56,7 @@ def draw_precisions(
     for number, (label, values, color) in enumerate(networks):
         places = [row + (0.5 - number) * thick * (len(networks) - 1) for row in range(len(shown))]
         axes.barh(places, [values[k] or 0.0 for k in shown], thick, label=label, color=color)
-    axes.set_yticks(range(len(shown)), [names[k].replace("$", r"\$") for k in shown])  # not as formulas
+    axes.set_yticks(range(len(shown)), [in_diagram(names[k]) for k in shown])
     axes.set(xlim=(0, 1), xlabel="average precision")
     if len(networks) > 1:
         axes.legend(loc="lower right")

@@ -134,17 +134,18 @@ def machine() -> dict[str, Any]:
 
 def print_results(title: str, results: list[Result]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    from tasks.shared.terminal import PlainTable
+
+    table = PlainTable(title=title, title_justify="left")
     table.add_column("case", overflow="fold")
     described = list(dict.fromkeys(name for result in results for name in result.facts))
     checked = list(dict.fromkeys(name for result in results for name in result.checks))
-    for name in (*described, "ours ms", "peer ms", r"ratio \[min..max]", *checked):
+    for name in (*described, "ours ms", "peer ms", "ratio [min..max]", *checked):
         table.add_column(name.replace("_", " "), justify="right", no_wrap=name.startswith("ratio"), overflow="fold")
     answers = {True: "yes", False: "NO", None: ""}
     for case, facts, times, checks in results:
-        ratio = rf"{times.ratio:.2f} \[{times.ratio_min:.2f}..{times.ratio_max:.2f}]"
+        ratio = f"{times.ratio:.2f} [{times.ratio_min:.2f}..{times.ratio_max:.2f}]"
         values = (_shown(facts.get(name)) for name in described)
         passed = (answers[checks.get(name)] for name in checked)
         table.add_row(case, *values, f"{times.ours_ms:.2f}", f"{times.peer_ms:.2f}", ratio, *passed)

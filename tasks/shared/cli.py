@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config import CONFIGS, compose_config, groups
 from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.escaped import escaped
 from tasks.shared.failures import cause_of, interruptions_shown
 from tasks.shared.picture_files import printable
 from tasks.shared.process import is_first_process
@@ -49,9 +50,15 @@ def log_to_terminal() -> None:
 
 
 class Lines(logging.StreamHandler):
-    """Lines of the log. One that cannot be written, as the disk is full, ends no training: the end tells of it."""
+    """Lines of the log, which may quote files of others: no control character of these reaches a terminal.
+
+    A line that cannot be written, as the disk is full, ends no training: the end tells of it.
+    """
 
     lost: OSError | None = None
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escaped(super().format(record))
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
@@ -94,7 +101,7 @@ def show_user_errors() -> Iterator[None]:
             raise
         if error.filename is None and lost is None and not _output_fails():
             raise
-        place = "standard output" if error.filename is None else printable(error.filename)
+        place = "standard output" if error.filename is None else escaped(printable(error.filename))
         sys.exit(f"error: {place}: {reason_of(error)}")
 
 
@@ -123,8 +130,7 @@ def text_of(error: UserError) -> str:
     It may quote what a file holds: no control character of that reaches a terminal, nor a word of a thousand letters.
     """
     told = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
-    shown = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in told)
-    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", shown)
+    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", escaped(told))
 
 
 def help_text(name: str, doc: str) -> str:

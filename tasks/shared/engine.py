@@ -174,7 +174,7 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         warnings.filterwarnings("ignore", message)
     # A resumed run keeps the first part's log, and writes to a folder that is new.
     parts = [name.removeprefix("version_") for name in names_in(output / "logs")]
-    version = max((int(part) + 1 for part in parts if part.isdecimal()), default=0)
+    version = max((int(part) + 1 for part in parts if part.isdecimal() and len(part) < 10), default=0)
     progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
     # The last epoch is validated too: the largest divisor of the epochs that is not above the wish.
     wish, epochs = settings["val_every_epochs"], settings["max_epochs"]

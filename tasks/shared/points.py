@@ -10,8 +10,6 @@ from typing import Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from tasks.shared.config import compose_config
 from tasks.shared.errors import UserError
@@ -20,6 +18,7 @@ from tasks.shared.meta import network_cost
 from tasks.shared.paper import imagenet
 from tasks.shared.paper.budget import sized_networks
 from tasks.shared.runs import Run, class_count
+from tasks.shared.terminal import PlainTable
 
 PAPER = "paper, ImageNet"
 COUNTED = "the 16 models, 1000 classes"
@@ -115,12 +114,12 @@ def order(point: Point) -> tuple[Any, ...]:
 def print_points(points: Iterable[Point]) -> None:
     """A table for each source, in the order of the points."""
     for source, group in groupby(points, key=lambda p: p.source):
-        table = Table(title=f"{escape(source)}: costs of one picture", title_justify="left", box=SIMPLE)
+        table = PlainTable(title=f"{source}: costs of one picture", title_justify="left", box=SIMPLE)
         for name in ("alpha", "pixels", "mult-adds M", "weights M", "top-1 %", "top-5 %"):
             table.add_column(name, justify="left" if name == "alpha" else "right", no_wrap=name != "alpha")
         table.add_column("run", overflow="fold")
         for p in group:
             accuracies = (f"{p.top1:.2f}", "-" if p.top5 is None else f"{p.top5:.2f}")
             costs = (f"{p.mult_adds:.2f}", f"{p.parameters:.3f}")
-            table.add_row(escape(p.width), str(p.resolution), *costs, *accuracies, escape(p.folder))
+            table.add_row(p.width, str(p.resolution), *costs, *accuracies, p.folder)
         Console().print(table)

@@ -12,6 +12,7 @@ from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
 from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.escaped import escaped
 from tasks.shared.failures import cause_of, resume_hint
 
 if TYPE_CHECKING:
@@ -86,7 +87,8 @@ def _watch(trainer: "Trainer", folder: Path) -> None:
             told = _killed(failed[0], folder)
         time.sleep(LAST_WORDS)
         if _create(folder / "failed"):
-            print(f"error: {told}{'' if trainer.is_global_zero else resume_hint(folder)}", file=sys.stderr, flush=True)
+            hint = "" if trainer.is_global_zero else resume_hint(folder)
+            print(f"error: {escaped(told + hint)}", file=sys.stderr, flush=True)
         if trainer.is_global_zero:
             _end_others(trainer, patience=0)
         os._exit(1)

@@ -11,7 +11,6 @@ import torch
 import yaml
 from filelock import FileLock, Timeout
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from tasks.shared.build import build_data, build_task, task_class
@@ -26,6 +25,7 @@ from tasks.shared.process import is_first_process
 from tasks.shared.runs import read_metrics
 from tasks.shared.settings import check_settings
 from tasks.shared.stage_configs import stage_folder
+from tasks.shared.terminal import PlainTable
 from tasks.shared.writing import probe_folder, write_text
 
 log = logging.getLogger(__name__)
@@ -179,7 +179,7 @@ def _compare(
 
 
 def _print_stages(rows: dict[str, dict[str, float]], curves: tuple[str, ...]) -> None:
-    table = Table("stage", *curves)
+    table = PlainTable("stage", *curves)
     for name, figures in rows.items():
         table.add_row(name, *(f"{figures[curve]:.4f}" if curve in figures else "" for curve in curves))
     Console().print(table)

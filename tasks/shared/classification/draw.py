@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.shared.escaped import one_line
+
 SHOWN = 3
 MOST_ASPECT = 8
 SMALLEST = 256  # pixels: a picture below it is enlarged, so that the text can be read
@@ -53,7 +55,8 @@ def draw_answer(
 def fit_text(
     draw: ImageDraw.ImageDraw, text: str, font: ImageFont.ImageFont | ImageFont.FreeTypeFont, width: float
 ) -> str:
-    """`text`, shortened to `width` pixels."""
+    """`text` as one line, shortened to `width` pixels."""
+    text = one_line(text)
     if draw.textlength(text, font=font) <= width:
         return text
     while len(text) > 1 and draw.textlength(text + "...", font=font) > width:

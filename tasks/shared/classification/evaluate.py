@@ -11,6 +11,7 @@ from torch import Tensor
 from tasks.shared.classification.confused import draw_confused
 from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
+from tasks.shared.escaped import in_diagram
 from tasks.shared.gathering import gathered
 from tasks.shared.writing import save_figure, write_picture, write_rows
 
@@ -120,7 +121,7 @@ class TopKEvaluator:
         figure = Figure(figsize=(side + 0.6, side), layout="constrained")
         axes = figure.subplots()
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        names = [self.class_names[label][:18].replace("$", r"\$") for label in labels]  # not as formulas
+        names = [in_diagram(self.class_names[number][:18]) for number in labels]
         axes.set_xticks(range(len(labels) + 1), [*names, "(others)"], rotation=60, ha="right", rotation_mode="anchor")
         axes.set_yticks(range(len(labels)), names)
         axes.set(xlabel="answer", ylabel="truth", title=f"The {len(labels)} classes with the lowest top-1, in %")

@@ -7,6 +7,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.shared.detection.postprocess import Detections
+from tasks.shared.escaped import one_line
 from tasks.shared.images import fit_scale
 
 GOLDEN = 0.61803  # steps of the golden ratio around the hue circle keep neighbouring classes apart
@@ -41,7 +42,7 @@ def draw_detections(
             continue
         color = class_color(label)
         draw.rectangle(box, outline=color, width=line)
-        text = f"{class_names[label]} {score:.2f}"
+        text = f"{one_line(class_names[label])} {score:.2f}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         x = min(max(box[0], 0), max(image.width - (right - left) - 4, 0))
         y = box[1] - (bottom - top) - 5

@@ -8,14 +8,13 @@ from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 from torch import Tensor
 
 from backbone import count_cost
 from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.inference import network_of
+from tasks.shared.terminal import PlainTable
 from tasks.shared.writing import write_text
 
 FILE = "teacher_and_student.md"
@@ -52,7 +51,7 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     rows.append(Row("images per second", images_per_second(teacher, teacher.size, batch, device), taught))
     note = f"Images per second: fp32, batches of {batch}, {_device(device)}; median of batches, after a warm-up."
     write_text(output / FILE, markdown(teacher.name, rows, note), "output")
-    table = Table("", "teacher", "student", "student / teacher", title=escape(teacher.name), title_justify="left")
+    table = PlainTable("", "teacher", "student", "student / teacher", title=teacher.name, title_justify="left")
     for row in rows:
         if "/" not in row.name:  # those of single classes are in the file
             table.add_row(*_cells(row))

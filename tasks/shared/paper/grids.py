@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
+from tasks.shared.escaped import escaped
 from tasks.shared.paper.sheets import Figure, Line, Sheet, State
+from tasks.shared.terminal import PlainTable
 
 STYLES: dict[State, str] = {"equal": "green", "differs": "yellow", "alarm": "bold red", "": ""}
 UNLIMITED = 1000  # columns of what is no terminal
@@ -100,7 +101,7 @@ def as_markdown(grid: Grid) -> str:
     rows = [[f"**{cell.text}**" if cell.state == "alarm" else cell.text for cell in row] for row in grid.rows]
     notes = [f"{number}. {note}" for number, note in enumerate(grid.notes, 1)]
     lines = [f"## {grid.title}", "", line(grid.headers), line(rules), *map(line, rows)]
-    return "\n".join([*lines, *([""] if notes else []), *notes]) + "\n"
+    return escaped("\n".join([*lines, *([""] if notes else []), *notes]) + "\n")
 
 
 def as_text(grids: Sequence[Grid], terminal: bool) -> str:
@@ -108,8 +109,8 @@ def as_text(grids: Sequence[Grid], terminal: bool) -> str:
     console = Console(force_terminal=True) if terminal else Console(width=UNLIMITED, no_color=True)
     with console.capture() as capture:
         for grid in grids:
-            console.print(f"\n{grid.title}", style="bold", markup=False, highlight=False)
-            table = Table(box=SIMPLE)
+            console.print(escaped(f"\n{grid.title}"), style="bold", markup=False, highlight=False, emoji=False)
+            table = PlainTable(box=SIMPLE)
             for column, header in enumerate(grid.headers):
                 numeric = grid.is_numeric(column)
                 whole = numeric or column == 0
@@ -118,5 +119,5 @@ def as_text(grids: Sequence[Grid], terminal: bool) -> str:
                 table.add_row(*(Text(cell.text, STYLES[cell.state]) for cell in row))
             console.print(table)
             for number, note in enumerate(grid.notes, 1):
-                console.print(f"  {number}. {note}", markup=False, highlight=False)
+                console.print(escaped(f"  {number}. {note}"), markup=False, highlight=False, emoji=False)
     return capture.get()
