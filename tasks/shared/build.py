@@ -10,6 +10,7 @@ from torch import nn
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.isometric import isometric_init
+from tasks.shared.planned import planned
 from tasks.shared.targets import target_of
 
 
@@ -81,16 +82,13 @@ def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_clas
     """`build_task` with weights, every one of which must fit."""
     bare = without_sources(config)
     try:
-        with (
-            torch.device("meta"),
-            torch.random.fork_rng(devices=[]),
-        ):  # so that sizes that are not the weights' are told before they take memory
-            planned = build_task(bare, num_classes)
+        with planned(source):  # so that sizes that are not the weights' are told before they take memory
+            plan = build_task(bare, num_classes)
     except (RuntimeError, OverflowError) as error:
         raise UserError(
             f"{source}: no network can be built as its config says ({str(error).splitlines()[0]})"
         ) from error
-    check_weights(planned, weights, source)
+    check_weights(plan, weights, source)
     task = build_task(bare, num_classes)
     task.load_state_dict(weights)
     return task

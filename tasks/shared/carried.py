@@ -24,7 +24,9 @@ DEEPEST, LONGEST = 32, 100_000  # nodes in nodes, and values in all, counted aga
 # Of timm.create_model: what reads, fetches or writes files. Of pretrained_cfg_overlay this is harmless:
 UNSAFE = re.compile(r"pretrained.*|checkpoint_path|cache_dir|model_cfg|kwargs_filter")
 OVERLAY = {"mean", "std", "input_size", "interpolation", "crop_pct", "crop_mode", "pool_size", "num_classes"}
-LARGEST = 65_536  # number in options, which others' functions may take for counts of layers
+LARGEST = 8192  # number in options, which others' functions may take for counts of layers
+WINDOW = 512  # of windows, whose every pair of places some models list
+PIXELS = 1 << 30  # of a batch
 
 
 def check_config(config: Any, source: str) -> dict[str, Any]:
@@ -143,6 +145,9 @@ def _check_sizes(source: str, config: dict[str, Any]) -> None:
             continue  # Lightning reads texts and lists of devices itself
         fits = isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
         _expect(fits, source, key, value, f"a whole number from {least} to {most:,}")
+    for key in ("data.batch_size", "data.val_batch_size"):
+        pixels = (_value(config, key) or 1) * config["resolution"] ** 2
+        _expect(pixels <= PIXELS, source, key, _value(config, key), f"{PIXELS:,} pixels in a batch at most")
 
 
 def _check_options(source: str, key: str, options: Any) -> None:
@@ -152,15 +157,15 @@ def _check_options(source: str, key: str, options: Any) -> None:
         harmless = name == "pretrained_cfg_overlay" and isinstance(value, dict) and value.keys() <= OVERLAY
         if UNSAFE.fullmatch(name) and not harmless:
             raise UserError(f"{source}: {key}.{name} reads, fetches or writes files; only a command line may give it")
-        _check_numbers(source, f"{key}.{name}", value)
+        _check_numbers(source, f"{key}.{name}", value, WINDOW if "window" in name else LARGEST)
 
 
-def _check_numbers(source: str, key: str, value: Any) -> None:
+def _check_numbers(source: str, key: str, value: Any, most: int) -> None:
     inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     for each in inside:
-        _check_numbers(source, key, each)
+        _check_numbers(source, key, each, most)
     if isinstance(value, int | float):
-        _expect(abs(value) <= LARGEST, source, key, value, f"no number above {LARGEST:,}")
+        _expect(abs(value) <= most, source, key, value, f"no number above {most:,}")
 
 
 def _known(node: str, config: dict[str, Any]) -> Any:

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import torch
 from omegaconf import DictConfig
 
 from backbone import Cost, count_cost
 from tasks.shared.build import build_task, without_sources
 from tasks.shared.config import plain
 from tasks.shared.contract import Task
+from tasks.shared.planned import planned
 
 NODES = ("task", "backbone", "trainer")  # what makes a network, besides the resolution
 
@@ -23,7 +23,7 @@ def network_config(config: DictConfig) -> dict[str, Any]:
 
 def meta_network(config: dict[str, Any], num_classes: int) -> Task:
     """The network that a run's config describes."""
-    with torch.device("meta"):
+    with planned("the run's config"):
         return build_task(without_sources(config), num_classes)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backbone.features import Backbone, FeatureInfo, select_taps
 from tasks.shared.consent import asks_for
+from tasks.shared.errors import UserError
 
 
 class TimmBackbone(Backbone):
@@ -59,6 +60,8 @@ class TimmBackbone(Backbone):
         try:
             with torch.device("meta"):  # only timm's list of layers is wanted of this one
                 layers = _feature_layers(timm.create_model(name, **arguments))
+        except UserError:
+            raise
         except Exception as error:
             given = f", backbone.options={options}" if options else ""
             raise ValueError(f"backbone.name={name!r}{given}: timm builds no feature extractor ({error})") from error

@@ -11,6 +11,7 @@ from tasks.shared.distillation.files import digest_of, leave_out, read_state
 from tasks.shared.distillation.module_network import ModuleNetwork
 from tasks.shared.distillation.teacher import Teacher, read_size
 from tasks.shared.errors import UserError
+from tasks.shared.planned import planned
 from tasks.shared.timm_backbone import check_timm_name
 
 
@@ -48,10 +49,14 @@ def timm_teacher(
     else:
         count = _classes(str(file), state, layers)
     try:
+        with planned("teacher.options"):
+            plan = timm.create_model(name, num_classes=count, **(options or {}))
+        check_weights(plan, state, str(file))
         net = timm.create_model(name, num_classes=count, **(options or {}))
+    except UserError:
+        raise
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError) as error:
         raise UserError(f"teacher.name={name!r}, teacher.options={options}: timm builds no model ({error})") from error
-    check_weights(net, state, str(file))
     net.load_state_dict(state)
     told: Any = net.pretrained_cfg
     own = read_size(size, tuple(told["input_size"][1:]))

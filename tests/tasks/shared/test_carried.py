@@ -86,6 +86,8 @@ def test_data_and_teachers_that_this_toolkit_composes_pass() -> None:
         ("resolution", True, r"resolution=True"),
         ("data.workers", 10**6, r"data\.workers=1000000; expected a whole number from 0 to 256"),
         ("data.val_batch_size", 10**9, r"data\.val_batch_size=1000000000"),
+        ("resolution", 8192, r"data\.batch_size=\d+; expected 1,073,741,824 pixels in a batch at most"),
+        ("backbone.options", {"window_size": [7, 600]}, r"window_size=600; expected no number above 512"),
         ("trainer.devices", 10**6, r"trainer\.devices=1000000"),
         ("backbone.options", {"checkpoint_path": "x.pth"}, r"backbone\.options\.checkpoint_path reads, fetches or"),
         ("backbone.options", {"pretrained_cfg": {"url": "x"}}, r"backbone\.options\.pretrained_cfg reads"),

@@ -1,0 +1,38 @@
+"""Networks that are laid out before they are made, as a stranger's config may describe one of any size."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+import torch
+
+from tasks.shared.errors import UserError
+
+LONGEST = 30  # seconds of computing, libraries that are imported for it among them; the largest networks take some
+
+
+@contextmanager
+def planned(source: str) -> Iterator[None]:
+    """Around building a network on torch's meta device, where it takes no memory, and no random number is drawn.
+
+    Numbers of layers and of windows may be such that this takes hours all the same. Raises UserError, which begins
+    with `source`, for what takes longer than `LONGEST`; in the main thread, which alone can be interrupted.
+    """
+
+    def stop(_: int, __: FrameType | None) -> NoReturn:
+        raise UserError(f"{source}: its network takes more than {LONGEST} seconds to lay out; expected a smaller one")
+
+    timed = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")
+    before = signal.signal(signal.SIGPROF, stop) if timed else None
+    if timed:
+        signal.setitimer(signal.ITIMER_PROF, LONGEST)
+    try:
+        with torch.device("meta"), torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, before)
