@@ -1,5 +1,6 @@
 """Data loaders whose order and augmentation depend on (seed, epoch, index) alone."""
 
+import logging
 import os
 import signal
 from collections.abc import Iterator, Sized
@@ -12,12 +13,14 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, Sampler
 
+from tasks.shared.consent import asks_for
 from tasks.shared.contract import Batch
 from tasks.shared.errors import UserError
 from tasks.shared.images import collate_images
 from tasks.shared.picture_limits import max_megapixels, set_max_megapixels
 from tasks.shared.shared_memory import fitting_workers, hand_over
 
+log = logging.getLogger(__name__)
 LOOK = 30  # seconds of one wait for a batch; a process that was suspended meanwhile has lost one wait, not all
 PATIENCE = 60  # waits until there is no hope, half an hour: a batch from a slow disk or network takes seconds
 
@@ -86,6 +89,10 @@ def loader_processes(workers: int | None) -> int:
         return default_workers()
     if not isinstance(workers, int) or workers < 0:
         raise UserError(f"data.workers={workers!r}; expected a whole number from 0, or null to choose from the machine")
+    most = max(os.cpu_count() or 1, 8)
+    if workers > most and not asks_for("data.workers"):  # a file's word
+        log.info("data.workers=%d: %d take their place, as this machine has no more cores", workers, most)
+        return most
     return workers
 
 

@@ -1,15 +1,17 @@
 """Values of a run's config that no constructor sees."""
 
 import math
+import os
 from typing import Any
 
 import torch
 
+from tasks.shared.consent import asks_for
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.kinds import NONE
 from tasks.shared.optim import OPTIMIZERS, SCHEDULES, make_optimizer
-from tasks.shared.runtime import check_accelerator
+from tasks.shared.runtime import check_accelerator, pick_device
 
 
 def check_settings(config: dict[str, Any]) -> None:
@@ -51,6 +53,21 @@ def check_settings(config: dict[str, Any]) -> None:
     if settings["devices"] == -1 and settings["accelerator"] != "gpu" and not torch.cuda.is_available():
         raise UserError("trainer.devices=-1 means all GPUs, but torch sees none; give trainer.devices=NUMBER")
     check_accelerator(settings["accelerator"])
+    _check_processes(settings["devices"], settings["accelerator"])
+
+
+def _check_processes(devices: Any, accelerator: str) -> None:
+    """On a CPU each device is a process: on a file's word alone no more of them start than there are cores."""
+    try:
+        count = int(devices)
+    except (TypeError, ValueError):  # a list, or "auto", which is one there
+        return
+    cores = os.cpu_count() or 1
+    if count > cores and pick_device(accelerator).type == "cpu" and not asks_for("trainer.devices"):
+        raise UserError(
+            f"trainer.devices={count}: a process each, on {cores} cores, is what the run's file asks for; give "
+            "trainer.devices=NUMBER on this command line too"
+        )
 
 
 def try_optimizer(task: Task, optim: dict[str, Any]) -> None:

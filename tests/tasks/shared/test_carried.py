@@ -46,6 +46,14 @@ def test_data_and_teachers_that_this_toolkit_composes_pass() -> None:
             check_config(base | {group: {k: v for k, v in node.items() if "${" not in str(v)}}, "file")
 
 
+@pytest.mark.parametrize("key", ["data.batch_size", "data.val_batch_size"])
+def test_a_batch_that_no_memory_holds_is_refused(key: str, plain_config: dict[str, Any]) -> None:
+    config = changed(changed(plain_config, "resolution", 256), key, 16_384)
+    check_config(config, "file")
+    with pytest.raises(UserError, match=f"^file: {key}=16385; expected 1,073,741,824 pixels in a batch at most"):
+        check_config(changed(config, key, 16_385), "file")
+
+
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
@@ -86,7 +94,6 @@ def test_data_and_teachers_that_this_toolkit_composes_pass() -> None:
         ("resolution", True, r"resolution=True"),
         ("data.workers", 10**6, r"data\.workers=1000000; expected a whole number from 0 to 256"),
         ("data.val_batch_size", 10**9, r"data\.val_batch_size=1000000000"),
-        ("resolution", 8192, r"data\.batch_size=\d+; expected 1,073,741,824 pixels in a batch at most"),
         ("backbone.options", {"window_size": [7, 600]}, r"window_size=600; expected no number above 512"),
         ("trainer.devices", 10**6, r"trainer\.devices=1000000"),
         ("backbone.options", {"checkpoint_path": "x.pth"}, r"backbone\.options\.checkpoint_path reads, fetches or"),
