@@ -18,14 +18,14 @@ class Cost(NamedTuple):
     seconds: float
 
 
-def cost_of_reading(call: Callable[[], object]) -> Cost:
-    """Call it in a fork of this process. A crash, another exception than ValueError or more than 10 s fail the test."""
+def cost_of_reading(call: Callable[[], object], seconds: int = SECONDS) -> Cost:
+    """Call it in a fork of this process. A crash, another exception than ValueError or more time fail the test."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
         told = "crashed"
         try:
-            signal.alarm(SECONDS)
+            signal.alarm(seconds)
             start, before = time.monotonic(), _peak()
             error = "-"
             try:

@@ -27,8 +27,8 @@ LOADED: dict[str, Any] = {"workers": 0, "batch_size": 4, "val_batch_size": 3, "r
 class Reader:
     """draw: writes a sound input into an empty folder, the later working directory. read: reads all of it there.
 
-    files: patterns of those files that are mutated. memory: MB that reading may take; None for pictures, whose sizes a
-    config key governs. named: an error has to name the mutated file; else a key of the config is as good.
+    files: patterns of those files that are mutated. memory: MB that reading may take; more where threads decode
+    pictures too, and None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated file; else a key of the config is as good.
     """
 
     draw: Callable[[Path], object]
@@ -269,8 +269,8 @@ READERS: dict[str, Reader] = {
     "cells json": Reader(draw_cells, ["cells.json"], read_cells),
     "Stanford Dogs": Reader(write_dogs, ["lists/*.mat", "Annotation/*/*"], read_dogs, named=False),
     "web index csv": Reader(partial(draw_web, index="index.csv"), ["index.csv", "cache/*"],
-                            partial(read_web, "index.csv"), named=False),
+                            partial(read_web, "index.csv"), memory=128, named=False),
     "web index parquet": Reader(partial(draw_web, index="index.parquet"), ["index.parquet"],
-                                partial(read_web, "index.parquet"), named=False),
+                                partial(read_web, "index.parquet"), memory=128, named=False),
     "film": Reader(draw_film, ["film.avi"], read_film, memory=None),
 }  # fmt: skip

@@ -89,9 +89,11 @@ def draw_resumable(folder: Path) -> None:
 def draw_waiting(folder: Path) -> None:
     """A run that was stopped in a stage."""
     from tasks.shared.config import compose_config, plain
+    from tasks.shared.folders import MARK
 
     draw_class_folders(folder)
     (folder / "run/stages").mkdir(parents=True)
+    (folder / "run" / MARK).touch()
     config = plain(compose_config("train", [*RUN, "data.workers=0", "trainer.max_epochs=1"]))
     (folder / "run/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 
@@ -131,8 +133,8 @@ def draw_own_teacher(folder: Path) -> None:
     torch.save(timm.create_model("mobilenetv3_small_050", num_classes=3).state_dict(), folder / "net.pth")
 
 
-def save_torch(folder: Path, legacy: bool) -> None:
-    torch.save(network().state_dict(), folder / "net.pth", _use_new_zipfile_serialization=not legacy)
+def save_torch(folder: Path) -> None:
+    torch.save(network().state_dict(), folder / "net.pth")
 
 
 READERS: dict[str, Reader] = {
@@ -148,8 +150,7 @@ READERS: dict[str, Reader] = {
                            partial(read_published, "net.tflite")),
     "tflite float": Reader(lambda folder: write_tflite(folder / "net.tflite", "float", 3), ["net.tflite"],
                            partial(read_published, "net.tflite")),
-    ".pth (zip)": Reader(partial(save_torch, legacy=False), ["net.pth"], partial(read_published, "net.pth")),
-    ".pth (legacy)": Reader(partial(save_torch, legacy=True), ["net.pth"], partial(read_published, "net.pth")),
+    ".pth (zip)": Reader(save_torch, ["net.pth"], partial(read_published, "net.pth")),
     ".safetensors": Reader(lambda folder: save_file(network().state_dict(), folder / "net.safetensors"),
                            ["net.safetensors"], partial(read_published, "net.safetensors")),
     "timm teacher": Reader(draw_own_teacher, ["net.pth"], read_own_teacher),
