@@ -27,8 +27,9 @@ LOADED: dict[str, Any] = {"workers": 0, "batch_size": 4, "val_batch_size": 3, "r
 class Reader:
     """draw: writes a sound input into an empty folder, the later working directory. read: reads all of it there.
 
-    files: patterns of those files that are mutated. memory: MB that reading may take; more where threads decode
-    pictures too, and None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated file; else a key of the config is as good.
+    files: patterns of those files that are mutated. memory: MB that reading may take, more where threads decode
+    pictures too, None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated file;
+    else a key of the config is as good.
     """
 
     draw: Callable[[Path], object]
