@@ -19,6 +19,7 @@ from tasks.shared.consent import cache_place
 from tasks.shared.errors import UserError
 from tasks.shared.images import to_pil
 from tasks.shared.inside import check_inside
+from tasks.shared.packing import packed
 from tasks.shared.picture_set import FolderPictures, class_folders
 from tasks.shared.table import read_columns
 
@@ -73,7 +74,7 @@ def list_index(root: Path, index: Path, breeds: list[Breed]) -> tuple[np.ndarray
         numbers += [known[text] for text in texts]
         names += [os.fsencode(str(path)) for path in columns["path"].to_pylist()]
     check_inside(map(os.fsdecode, names), str(index), "expected paths below data.root")
-    return np.array(names), np.array(numbers, np.int64)
+    return packed(names, index), np.array(numbers, np.int64)
 
 
 def keep_clean(

@@ -95,6 +95,11 @@ class FaceAttributes(Task):
     def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
         return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
 
+    def check_info(self, info: dict[str, Any], source: str) -> None:
+        names, count = info.get("attributes"), self.head.out_features
+        if names and len(names) != count:
+            raise UserError(f"{source}: info.attributes has {len(names)} names; expected {count}, as its head")
+
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Attributes]:
         return [Attributes(row) for row in outputs.float().cpu()]
 

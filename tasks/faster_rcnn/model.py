@@ -75,6 +75,7 @@ class FasterRCNN(Task):
 
     curves = ("AP", "AP50")
     data_kind = "detection"
+    needs = ("category_ids", "class_names")
     backbone_class = MobileNetV1
 
     def __init__(

@@ -108,13 +108,17 @@ class Cells:
                 s2.from_tokens(token), np.array(counts, np.int64), places[:, :2], places[:, 2:],
                 int(content["photos"]), {str(k): int(v) for k, v in content["parameters"].items()},
             )  # fmt: skip
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
+            if not (np.abs(places) <= [90, 180, 90, 180]).all() or (cells.counts < 0).any():  # NaN too
+                raise ValueError("places that are not on earth, or fewer photos than none")
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
             raise UserError(f"{source}: damaged ({type(error).__name__}: {error}); make it again") from error
         if cells.key != content.get("key"):
             raise UserError(
                 f"{source}: its key {content.get('key')} is not that of its cells, {cells.key}: it was changed; make "
                 "it again"
             )
+        if (cells.ids[1:] <= cells.ids[:-1]).any():
+            raise UserError(f"{source}: damaged (its cells do not ascend); make it again")
         return cells
 
     def text(self) -> str:

@@ -47,6 +47,7 @@ class PlaNet(Task):
 
     curves = ("within_750km", "within_200km", "within_2500km")
     data_kind = "geotagged"
+    needs = ("cells",)
 
     def __init__(
         self,
@@ -98,6 +99,14 @@ class PlaNet(Task):
         number = torch.from_numpy(counts).to(right.device)
         return torch.where(number > 0, sums / number.clamp(min=1), right)
 
+    def check_info(self, info: dict[str, Any], source: str) -> None:
+        super().check_info(info, source)
+        cells = Cells.from_plain(info["cells"], f"{source}: info.cells")
+        if len(cells) != self.head.out_features:
+            raise UserError(
+                f"{source}: info.cells has {len(cells)} cells; expected {self.head.out_features}, as its head"
+            )
+
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Belief]:
         return [Belief(row) for row in outputs.float().softmax(-1).cpu()]
 
@@ -137,6 +146,6 @@ class PlaNet(Task):
         """Read once: of ten thousand cells it takes longer than an answer."""
         if "cells" not in info:
             raise UserError("data.cells: there are no cells to answer with; training makes them, or takes a file")
-        if self._cells is None or self._cells.key != info["cells"]["key"]:
+        if self._cells is None or self._cells.key != info["cells"].get("key"):
             self._cells = Cells.from_plain(info["cells"], "the checkpoint's cells")
         return self._cells

@@ -13,6 +13,7 @@ from tasks.planet.s2 import Floats
 from tasks.planet.split import Split
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
+from tasks.shared.packing import joined, packed
 from tasks.shared.picture_set import FolderPictures, Picked, Pictures
 from tasks.shared.progress import track
 
@@ -37,9 +38,11 @@ def read_photos(root: Path, file: Path, columns: dict[str, str | None] | None, s
     """The photos of a table, whose paths are relative to `root`; see `tasks.planet.table.read_table`."""
     chunks = []
     for rows in track(read_table(file, columns, True, split_by, "data.columns"), "reading the table"):
-        chunks.append((np.array([os.fsencode(p) for p in rows.paths], "S"), rows.lat, rows.lon, rows.numbers))
-    names, lat, lon, numbers = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    return Photos(FolderPictures(root, names, np.full(len(names), -1)), lat, lon, numbers)
+        chunks.append((packed([os.fsencode(p) for p in rows.paths], file), rows.lat, rows.lon, rows.numbers))
+    names, *others = zip(*chunks, strict=True)
+    lat, lon, numbers = (np.concatenate(parts) for parts in others)
+    pictures = joined(names, file)
+    return Photos(FolderPictures(root, pictures, np.full(len(pictures), -1)), lat, lon, numbers)
 
 
 def sides(

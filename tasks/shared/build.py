@@ -98,9 +98,13 @@ def check_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
     """Refuse weights of other names or shapes than the module's."""
     expected = module.state_dict()
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
-    shapes = [n for n in expected.keys() & weights.keys() if expected[n].shape != weights[n].shape]
-    if missing or extra or shapes:
-        parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", sorted(shapes))]
+    both = sorted(expected.keys() & weights.keys())
+    shapes = [n for n in both if expected[n].shape != weights[n].shape]
+    kinds = [n for n in both if expected[n].is_floating_point() != weights[n].is_floating_point()
+             or weights[n].is_complex()]  # fmt: skip
+    if missing or extra or shapes or kinds:
+        parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", shapes),
+                 ("holds numbers of another kind", kinds)]  # fmt: skip
         listed = "; ".join(f"{what} {len(names)}: {', '.join(names[:3])}" for what, names in parts if names)
         raise UserError(f"{source} does not fit the network that the config describes: {listed}")
 

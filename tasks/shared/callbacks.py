@@ -10,8 +10,10 @@ from typing import Any
 import lightning.pytorch as pl
 from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.plugins.precision import MixedPrecision
 
 from tasks.shared.checkpoint import read_archive, write_checkpoint
+from tasks.shared.restored import check_restored
 from tasks.shared.timing import peak_memory
 from tasks.shared.writing import PART
 
@@ -76,12 +78,14 @@ class Checkpoints(Callback):
 class WholeCheckpoints(TorchCheckpointIO):
     """How Lightning reads and writes them: checked, and beside their place, synced, and moved there."""
 
+    scaler = MixedPrecision.__qualname__
+
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         write_checkpoint(Path(path), checkpoint)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Checked like everywhere, as Lightning opens the file that a run goes on from by itself."""
-        return read_archive(Path(path))
+        return check_restored(read_archive(Path(path)), path, self.scaler)
 
 
 class LineProgress(Callback):

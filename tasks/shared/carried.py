@@ -27,6 +27,7 @@ OVERLAY = {"mean", "std", "input_size", "interpolation", "crop_pct", "crop_mode"
 LARGEST = 8192  # number in options, which others' functions may take for counts of layers
 WINDOW = 512  # of windows, whose every pair of places some models list
 PIXELS = 1 << 30  # of a batch
+NAME = 1000  # characters of a class's name, which is drawn on pictures
 
 
 def check_config(config: Any, source: str) -> dict[str, Any]:
@@ -90,12 +91,26 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
         value = info.get(key)
         if value is None:
             continue
-        if not isinstance(value, list | tuple) or not all(isinstance(each, kind) for each in value):
+        if not isinstance(value, list | tuple) or not all(type(each) is kind for each in value):
             raise UserError(f"{source}: info.{key}={_shown(value)}; expected a list of {what}")
+        if any(len(each) > NAME if isinstance(each, str) else abs(each) >= 1 << 62 for each in value):
+            raise UserError(f"{source}: info.{key} has one too large; expected {NAME:,} characters or 62 bits at most")
         if key != "attributes" and len(value) != num_classes:
             raise UserError(f"{source}: info.{key} has {len(value)} of them; expected num_classes, {num_classes}")
     if not isinstance(info.get("cells"), dict | None):
         raise UserError(f"{source}: info.cells={_shown(info['cells'])}; expected cells of tools/prepare_planet.py")
+
+
+def check_contents_kinds(contents: Any, source: str) -> None:
+    """Raise UserError where `contents` is not what `tasks.shared.contents.content_of` gives by split, or None."""
+    splits = {None: None} if contents is None else contents
+    fits = isinstance(splits, dict) and all(
+        each is None
+        or (isinstance(each, dict) and type(each.get("pictures")) is int
+            and isinstance(each.get("digest"), str | None))
+        for each in splits.values()
+    )  # fmt: skip
+    _expect(fits, source, "contents", contents, "pictures and a digest by split")
 
 
 def _check_plain(value: Any, what: str, key: str, depth: int, left: Iterator[int]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backbone.sources.torch_archive import load_archive
-from tasks.shared.carried import check_config, check_info
+from tasks.shared.carried import check_config, check_contents_kinds, check_info
 from tasks.shared.errors import UserError
 from tasks.shared.writing import whole_file
 
@@ -79,14 +79,26 @@ def load_checkpoint(path: Path) -> Checkpoint:
         or not {"config", "info", "num_classes"} <= ours.keys()
     ):
         raise UserError(f"{path}: not a checkpoint of this toolkit; expected one that tools/train.py has written")
-    state = content["state_dict"]
+    state = named_tensors(content["state_dict"], path)
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
     resumable = "optimizer_states" in content
     check_config(ours["config"], str(path))
     check_info(ours["info"], ours["num_classes"], str(path))
+    check_contents_kinds(ours.get("contents"), str(path))
     more = {key: ours.get(key) for key in ("next_epoch", "contents")}
     return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable, more)
+
+
+def named_tensors(state: Any, path: object) -> dict[str, Tensor]:
+    """What stands under `state_dict` in the checkpoint `path`. Raises UserError where it is anything else."""
+    if not isinstance(state, dict):
+        raise UserError(f"{path}: its state_dict is a {type(state).__name__}; expected tensors by name")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, Tensor):
+            told = f"{str(name)[:80]!r} of it is a {type(value).__name__}"
+            raise UserError(f"{path}: its state_dict: {told}; expected tensors by name")
+    return state
 
 
 def write_weights(

@@ -109,6 +109,8 @@ class Task(nn.Module):
     curves: tuple[str, ...]
     data_kind: str
     backbone_class: type[nn.Module] = nn.Module
+    needs: tuple[str, ...] = ()
+    """Keys of `info` that it cannot name its answers without."""
     compares: bool = False
     """Whether `summarise` tells something of two pictures that are given to be compared."""
     backbone: Backbone
@@ -141,6 +143,16 @@ class Task(nn.Module):
     def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
         """What the teacher knows of the answers' names, as `Data.info`, for data that has none."""
         return {}
+
+    def check_info(self, info: dict[str, Any], source: str) -> None:
+        """Raise UserError where a checkpoint's `info` does not tell what this network's outputs mean.
+
+        source: what errors call the checkpoint.
+        """
+        if lacking := [key for key in self.needs if info.get(key) is None]:
+            raise UserError(
+                f"{source}: its info lacks {', '.join(lacking)}; expected what tools/train.py has written of its data"
+            )
 
     def predict(self, outputs: Any, sizes: Tensor) -> list[Any]:
         """One result a picture, in units of the original picture; sizes (B, 2): its height and width in pixels."""

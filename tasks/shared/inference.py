@@ -32,6 +32,7 @@ def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, to
     device = pick_device(settings["accelerator"])
     bf16 = pick_precision(device, settings["precision"]).startswith("bf16")
     task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
+    task.check_info(checkpoint.info, str(checkpoint.path))
     keep_heap()
     return ready_to_answer(task, device, bf16), device
 

@@ -17,6 +17,7 @@ from tasks.shared.distillation.lessons import Lesson
 from tasks.shared.ema import Ema
 from tasks.shared.errors import UserError
 from tasks.shared.optim import make_optimizer, make_schedule
+from tasks.shared.restored import check_progress, check_state
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class TrainingModule(pl.LightningModule):
         self.frozen, self.lessons = tuple(frozen), lessons or {}
         self.carried = {"config": config, "info": info, "num_classes": num_classes, "contents": contents}
         self.next_epoch = 0  # that a run goes on with from a checkpoint of now
+        self.restoring: dict[str, Any] | None = None  # the checkpoint to go on from, until its states are checked
         self.skipped = 0  # pictures, in this epoch
 
     def configure_optimizers(self) -> Any:
@@ -151,7 +153,14 @@ class TrainingModule(pl.LightningModule):
         checkpoint[KEY] = self.carried | {"next_epoch": self.next_epoch}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.next_epoch = checkpoint[KEY]["next_epoch"]
+        self.next_epoch, self.restoring = checkpoint[KEY]["next_epoch"], checkpoint
+        check_state(self, checkpoint["state_dict"], self.trainer.ckpt_path)
+
+    def on_fit_start(self) -> None:
+        # Optimizers and schedules are made now, and nothing of them is restored yet.
+        if self.restoring is not None:
+            check_progress(self.trainer, self.restoring, self.trainer.ckpt_path)
+        self.restoring = None
 
 
 def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch, lesson: Lesson | None) -> list[Any]:

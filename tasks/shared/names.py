@@ -1,9 +1,11 @@
 """Lists of class ids."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from tasks.shared.errors import UserError
+from tasks.shared.reading import read_names
 
 
 def read_classes(path: Path, key: str) -> list[str]:
@@ -11,12 +13,10 @@ def read_classes(path: Path, key: str) -> list[str]:
     if not path.is_file():
         raise UserError(f"{key}={path}: no such file")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{key}={path}: is no text in UTF-8 ({error}); expected a class id a line") from error
-    ids = [line.strip() for line in lines if line.strip()]
-    if len(set(ids)) < len(ids):
-        twice = sorted({i for i in ids if ids.count(i) > 1})
+        ids = [line for line in read_names(path) if line]
+    except UserError as error:
+        raise UserError(f"{key}={error}; expected a class id a line") from error
+    if twice := sorted(name for name, count in Counter(ids).items() if count > 1):
         raise UserError(f"{key}={path}: names {len(twice)} classes twice: {', '.join(twice[:5])}")
     if not ids:
         raise UserError(f"{key}={path}: is empty; expected a class id a line")

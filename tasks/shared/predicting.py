@@ -20,7 +20,7 @@ from tasks.shared.picture_files import find_pictures, printable
 from tasks.shared.picture_limits import max_pixels
 from tasks.shared.progress import track
 from tasks.shared.runs import read_metrics
-from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, read_frames
+from tasks.shared.video import VIDEO_SUFFIXES, FilmWriter, is_camera, read_frames
 from tasks.shared.writing import make_folder, write_picture, write_text
 
 log = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def predict_files(
     """
     check_count("batch_size", batch_size)
     checkpoint = load_checkpoint(path)
-    live = source.isdigit() or Path(source).suffix.lower() in VIDEO_SUFFIXES
+    live = is_camera(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
     files = [] if live else find_pictures(source)
     task, device = network_of(checkpoint, config)
     if pair is not None:
@@ -68,7 +68,7 @@ def predict_files(
                     names.append(name)
                     answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
         except KeyboardInterrupt:
-            if not source.isdigit():
+            if not is_camera(source):
                 raise
             log.info("camera stopped after %d frames", len(answers))
     if not answers:

@@ -1,7 +1,9 @@
-"""JSON and YAML of others: bounded in size and depth before anything is made of it. Imports nothing heavy."""
+"""JSON, YAML and lists of others: bounded in size and depth before anything is made of it. Imports nothing heavy."""
 
 import json
+import os
 import reprlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from tasks.shared.errors import UserError
 SMALL = 1 << 20  # bytes: figures, markers, configs
 DEEPEST = 40  # nodes in nodes of a config
 NODES = 100_000  # of a config, those that are named again counted again
+NAMES = 16 << 20  # bytes of a list of names that is held as a whole; of a hundred thousand classes 2 MB
+LINE = 1 << 14  # bytes of a line of a list: four of the longest paths that Linux has
+DIGITS = 18  # that fit into 64 bits
 SCALAR = 1 << 13  # characters of a line, or of a number or date: what libraries make of more takes long
 
 
@@ -50,6 +55,39 @@ def read_yaml(file: Path) -> Any:
         raise UserError(f"{file}: not a readable yaml file ({_told(error)})") from error
 
 
+def read_names(file: Path) -> list[str]:
+    """The lines of a text file in UTF-8, without the spaces around them; empty ones too. UserError names the file."""
+    content = _bytes(file, NAMES)
+    try:
+        lines = [line.strip() for line in content.decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{file}: is no text in UTF-8 ({error})") from error
+    if (number := next((n for n, line in enumerate(lines, 1) if len(line) > LINE), None)) is not None:
+        raise UserError(f"{file}: line {number} has more than {LINE:,} characters; expected a name")
+    return lines
+
+
+def read_lines(file: Path, longest: int = LINE) -> Iterator[tuple[int, bytes]]:
+    """Number, from 1, and content of each line of a list of any length, one at a time. UserError names the file."""
+    try:
+        if file.exists() and not file.is_file():
+            raise UserError(f"{file}: cannot be read (not a regular file)")
+        with file.open("rb") as content:
+            number = 0
+            while line := content.readline(longest + 1):
+                number += 1
+                if len(line) > longest:
+                    raise UserError(f"{file}: line {number} has more than {longest:,} bytes; expected a list")
+                yield number, line
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
+
+
+def whole_number(text: str | bytes) -> int | None:
+    """What decimal digits stand for; None for anything else: signs, superscripts, more digits than 64 bits have."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
+
+
 def shown(value: object) -> str:
     """A value of a stranger's file for a message: cut, and one line."""
     return " ".join(reprlib.repr(value).split())[:120]
@@ -61,10 +99,11 @@ def _bytes(file: Path, most: int) -> bytes:
             found = "not a regular file" if file.exists() else "no such file"
             raise UserError(f"{file}: cannot be read ({found})")
         with file.open("rb") as opened:
-            content = opened.read(most + 1)
+            too_long = os.fstat(opened.fileno()).st_size > most
+            content = b"" if too_long else opened.read(most + 1)
     except OSError as error:
         raise UserError(f"{file}: cannot be read ({error.strerror or error})") from error
-    if len(content) > most:
+    if too_long or len(content) > most:
         raise UserError(f"{file}: has more than {most:,} bytes; expected fewer of such a file")
     return content
 

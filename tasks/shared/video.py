@@ -23,6 +23,7 @@ WIDTH, HEIGHT = 3, 4  # OpenCV's numbers for them
 # What such files begin with: a box of MP4 and MOV behind its size, RIFF, EBML.
 FILM = re.compile(rb"....(ftyp|moov|mdat|wide|free|skip|pnot)|RIFF....AVI |\x1a\x45\xdf\xa3", re.DOTALL)
 OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+CAMERA = 4  # digits of its number
 ALLOWED = "protocol_whitelist;file|format_whitelist;mov,avi,matroska,webm"
 
 
@@ -34,11 +35,16 @@ def _opencv() -> ModuleType:
     return cv2
 
 
+def is_camera(source: str) -> bool:
+    """Whether an input is a camera's number. Others that look like digits are files."""
+    return source.isascii() and source.isdigit() and len(source) <= CAMERA
+
+
 def _open(source: str) -> Any:
     cv2 = _opencv()
-    if not source.isdigit() and not Path(source).is_file():
+    if not is_camera(source) and not Path(source).is_file():
         raise UserError(f"input={source}: no such file")
-    if source.isdigit():
+    if is_camera(source):
         capture = cv2.VideoCapture(int(source))
     else:
         _check_film(Path(source))
@@ -46,7 +52,7 @@ def _open(source: str) -> Any:
             # Absolute, as FFmpeg takes what is before a colon for a protocol.
             capture = cv2.VideoCapture(str(Path(source).absolute()), cv2.CAP_FFMPEG)
     if not capture.isOpened():
-        what = "no camera of this number answers" if source.isdigit() else "not a film that OpenCV's FFmpeg can read"
+        what = "no camera of this number answers" if is_camera(source) else "not a film that OpenCV's FFmpeg can read"
         raise UserError(f"input={source}: {what}")
     check_pixels(f"input={source}", *(int(capture.get(side)) for side in (WIDTH, HEIGHT)))
     return capture

@@ -47,6 +47,7 @@ class SSD(Task):
 
     curves = ("AP", "AP50")
     data_kind = "detection"
+    needs = ("category_ids", "class_names")
 
     def __init__(
         self,

@@ -45,6 +45,7 @@ class Classifier(Task):
 
     curves = ("top1", "top5")
     data_kind = "classification"
+    needs = ("class_ids", "class_names")
 
     def __init__(
         self,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tasks.shared.errors import UserError
+from tasks.shared.packing import packed
 from tasks.shared.reading import shown
 
 SHOWN = 20  # how many offenders a message lists
@@ -108,8 +109,12 @@ def load_coco_json(path: Path) -> dict[str, Any]:
             if missing:
                 raise UserError(f"{path}: {key}[{index}] lacks {', '.join(missing)}")
             for name in fields:
-                if name in NUMBERS and not _is_whole(entry[name], 31 if name in ("height", "width") else 62):
-                    raise UserError(f"{path}: {key}[{index}]: {name}={shown(entry[name])}; expected a whole number")
+                side = name in ("height", "width")
+                if name in NUMBERS and not (
+                    _is_whole(entry[name], 31 if side else 62) and (entry[name] > 0 or not side)
+                ):
+                    expected = "a whole number" + (" of pixels" if side else "")
+                    raise UserError(f"{path}: {key}[{index}]: {name}={shown(entry[name])}; expected {expected}")
             if key == "images" and not isinstance(entry["file_name"], str):
                 raise UserError(f"{path}: {key}[{index}]: file_name={shown(entry['file_name'])}; expected a text")
     for annotation in content["annotations"]:
@@ -168,7 +173,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
         raise UserError(f"{path}: holds no boxes at all ({len(images)} pictures); a detector cannot learn from it")
     counts = np.bincount(rows[order], minlength=len(images))
     return CocoAnnotations(
-        path, image_ids, np.array([i["file_name"].encode() for i in images]), sizes,
+        path, image_ids, packed([i["file_name"].encode() for i in images], path), sizes,
         np.concatenate([[0], counts.cumsum()]), clipped[order].astype(np.float32), labels[order],
         category_ids, [str(c["name"]) for c in categories], remarks,
     )  # fmt: skip

@@ -24,6 +24,7 @@ from tasks.shared.errors import UserError, check_count
 from tasks.shared.images import OnCorrupt, check_resize, fit, fit_scale, read_image
 from tasks.shared.inside import check_inside
 from tasks.shared.loading import make_loader
+from tasks.shared.reading import read_names, whole_number
 
 log = logging.getLogger(__name__)
 
@@ -243,11 +244,11 @@ def _read_ids(path: Path) -> set[int]:
     if not path.is_file():
         raise UserError(f"data.minival={path}: no such file")
     ids = set()
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-        if line.strip():
-            if not line.strip().isdecimal():
-                raise UserError(f"{path}: line {number}: {line.strip()[:40]!r} is no picture id")
-            ids.add(int(line))
+    for number, line in enumerate(read_names(path), 1):
+        if line:
+            if (found := whole_number(line)) is None:
+                raise UserError(f"{path}: line {number}: {line[:40]!r} is no picture id")
+            ids.add(found)
     return ids
 
 

@@ -12,6 +12,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.inside import check_inside
 from tasks.shared.picture_files import SUFFIXES, printable
 from tasks.shared.picture_set import FolderPictures
+from tasks.shared.reading import read_names, whole_number
 
 log = logging.getLogger(__name__)
 Shot = tuple[str, int]  # a person's name, and the number of a picture, from 1
@@ -32,15 +33,14 @@ def read_pairs(file: Path) -> Pairs:
     Raises UserError naming file and line.
     """
     try:
-        rows = [(number, line.strip()) for number, line in enumerate(file.read_text("utf-8-sig").splitlines(), 1)]
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"data.pairs={printable(file)}: cannot be read as text ({error})") from error
-    rows = [(number, line) for number, line in rows if line]
+        rows = [(number, line) for number, line in enumerate(read_names(file), 1) if line]
+    except UserError as error:
+        raise UserError(f"data.pairs={error}") from error
     header = rows[0][1].split() if rows else []
-    if len(header) not in (1, 2) or not all(part.isdigit() and int(part) for part in header):
+    if len(header) not in (1, 2) or not all(map(whole_number, header)):
         raise UserError(
-            f"data.pairs={printable(file)}: begins with {' '.join(header)!r}; expected the number of folds and that of "
-            "pairs of each kind in a fold, such as 10 and 300"
+            f"data.pairs={printable(file)}: begins with {' '.join(header)[:80]!r}; expected the number of folds and "
+            "that of pairs of each kind in a fold, such as 10 and 300"
         )
     folds, each = (1, int(header[0])) if len(header) == 1 else map(int, header)
     if len(rows) - 1 != 2 * folds * each:
@@ -61,13 +61,15 @@ def _pair(where: str, line: str, same: bool) -> tuple[Shot, Shot]:
     """The two pictures that a line names; same: of one person, as its place in the file says."""
     parts = line.split("\t") if "\t" in line else line.split()
     names, numbers = ((parts[0], parts[0]), parts[1:]) if same else ((parts[0], parts[2 % len(parts)]), parts[1::2])
-    if len(parts) != (3 if same else 4) or not all(number.isdigit() and int(number) for number in numbers):
+    if len(parts) != (3 if same else 4) or not all(map(whole_number, numbers)):
         kinds = ("of two people: name, number, name, number", "of one person: name, number, number")
-        raise UserError(f"{where} is {line!r}; expected a pair {kinds[same]}")
+        raise UserError(f"{where} is {line[:200]!r}; expected a pair {kinds[same]}")
     first, second = (names[0], int(numbers[0])), (names[1], int(numbers[1]))
     if first == second or (names[0] == names[1]) != same:
         wrong = "a picture with itself" if first == second else "two pictures of one person"
-        raise UserError(f"{where} is {line!r}, {wrong}; expected a pair of {'two pictures' if same else 'two people'}")
+        raise UserError(
+            f"{where} is {line[:200]!r}, {wrong}; expected a pair of {'two pictures' if same else 'two people'}"
+        )
     return first, second
 
 

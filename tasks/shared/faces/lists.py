@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError
+from tasks.shared.packing import packed
+from tasks.shared.reading import read_lines, whole_number
 
 NAMED = 3  # rows that a message names
 
@@ -32,7 +34,7 @@ def read_attributes(file: Path) -> AttributeList:
     lines = _lines(file)
     _, first = next(lines, (0, b""))
     _, second = next(lines, (0, b""))
-    if not first.isdigit():
+    if (announced := whole_number(first)) is None:
         raise UserError(f"{file}: begins with {_shown(first)}; expected the number of its rows, as in CelebA's list")
     names = second.decode(errors="backslashreplace").split()
     if not names or len(set(names)) < len(names):
@@ -49,7 +51,7 @@ def read_attributes(file: Path) -> AttributeList:
         files.append(name)
         rows.append(row)
     table = np.frombuffer(b"".join(rows), np.uint8).reshape(len(rows), len(names))
-    found = AttributeList(names, np.array(files, "S"), (table == ord("1")).astype(np.uint8), int(first))
+    found = AttributeList(names, packed(files, file), (table == ord("1")).astype(np.uint8), announced)
     _check_once(file, found.files)
     return found
 
@@ -71,15 +73,15 @@ def read_numbers(file: Path, what: str, known: tuple[int, ...] = ()) -> tuple[ND
     files, numbers = [], []
     for number, line in _lines(file):
         parts = line.split()
-        value = int(parts[1]) if len(parts) == 2 and parts[1].isdigit() else -1
-        if value < 0 or (known and value not in known):
+        value = whole_number(parts[1]) if len(parts) == 2 else None
+        if value is None or (known and value not in known):
             expected = f"one of {', '.join(map(str, known))}" if known else "a whole number"
             raise UserError(f"{file}: line {number} is {_shown(line)}; expected a picture and {what}, {expected}")
         files.append(parts[0])
         numbers.append(value)
     if not files:
         raise UserError(f"{file}: is empty; expected a picture's name and {what} a line")
-    found = np.array(files, "S")
+    found = packed(files, file)
     _check_once(file, found)
     return found, np.array(numbers, np.int64)
 
@@ -99,13 +101,9 @@ def some(names: NDArray[np.bytes_]) -> str:
 
 def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
     """Number and content of the lines that are not empty."""
-    try:
-        with file.open("rb") as content:
-            for number, line in enumerate(content, 1):
-                if line := line.strip().replace(b"\t", b" "):
-                    yield number, line
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror})") from error
+    for number, line in read_lines(file):
+        if line := line.strip().replace(b"\t", b" "):
+            yield number, line
 
 
 def _check_once(file: Path, files: NDArray[np.bytes_]) -> None:

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from tasks.shared.errors import UserError
+from tasks.shared.packing import packed
 from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
 from tasks.shared.picture_set import FolderPictures, Pictures
+from tasks.shared.reading import read_lines
 from tasks.shared.shards import COMPRESSED, Beside, read_shard_index
 
 log = logging.getLogger(__name__)
@@ -67,19 +69,19 @@ def short_names(pictures: Pictures) -> list[str]:
 
 def _read_list(file: Path, key: str, on_corrupt: str) -> FolderPictures:
     try:
-        lines = file.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"{key}={printable(file)}: cannot be read ({error.strerror})") from error
-    rows = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip()]
+        rows = [(number, line.strip()) for number, line in read_lines(file) if line.strip()]
+    except UserError as error:
+        raise UserError(f"{key}={error}") from error
     if not rows:
         raise UserError(f"{key}={printable(file)}: is empty; expected a path a line")
     picked = np.linspace(0, len(rows) - 1, min(len(rows), LOOKED_UP)).round().astype(int).tolist()
-    missing = [rows[k] for k in picked if not (file.parent / os.fsdecode(rows[k][1])).is_file()]
+    # No names make it raise, as those do that no file can have.
+    missing = [rows[k] for k in picked if not os.path.isfile(file.parent / os.fsdecode(rows[k][1]))]  # noqa: PTH113
     if missing and (on_corrupt != "skip" or len(missing) == len(picked)):
         number, path = missing[0]
         raise UserError(
             f"{key}={printable(file)}: of {len(picked)} pictures that were looked for {len(missing)} are not there, "
-            f"such as line {number}, {printable(os.fsdecode(path))}; expected paths relative to "
+            f"such as line {number}, {printable(os.fsdecode(path))[:200]}; expected paths relative to "
             f"{printable(file.parent)}, or whole ones"
         )
-    return FolderPictures(file.parent, np.array([path for _, path in rows]), np.full(len(rows), -1))
+    return FolderPictures(file.parent, packed([path for _, path in rows], file), np.full(len(rows), -1))

@@ -239,3 +239,40 @@ def test_files_of_different_categories_are_not_mixed(save, change):
     for check in (check_same_categories, concatenate):
         with pytest.raises(UserError, match=r"instances\.json and .*other\.json.*different categories.*dog"):
             check(first, second)
+
+
+BAD = (
+    "1e999", "NaN", "Infinity", "-Infinity", "1e400", str(1 << 63), str(-(1 << 63)), str(1 << 64), "9" * 4000, '"5"',
+    "null", "[]", "{}", "1.5", "true", '"²"',
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("value", BAD)
+@pytest.mark.parametrize(
+    ("part", "name"),
+    [
+        ("images", "id"), ("images", "height"), ("images", "width"), ("annotations", "id"), ("categories", "id"),
+        ("annotations", "image_id"), ("annotations", "category_id"), ("annotations", "bbox"), ("annotations", "area"),
+        ("annotations", "iscrowd"),
+    ],
+)  # fmt: skip
+def test_numbers_that_are_none_are_told_with_their_place(part: str, name: str, value: str, save) -> None:
+    made = content()
+    made[part][0][name] = ["HERE", 0, 10, 10] if name == "bbox" else "HERE"
+    path = save(json.dumps(made).replace('"HERE"', value))
+    fine = {("bbox", "1.5"), ("area", "1.5"), ("bbox", "true"), ("area", "true"), ("iscrowd", "true")}
+    numeric = name == "area" and value in ("1e999", "NaN", "Infinity", "-Infinity", "1e400")
+    if (name, value) in fine or numeric or (value == "true" and name not in ("bbox", "area", "iscrowd")):
+        return
+    with pytest.raises(UserError) as error:
+        read_annotations(path)
+    told = str(error.value)
+    assert told.startswith(f"{path}: ") and "\n" not in told and len(told) < 400
+
+
+@pytest.mark.parametrize(("name", "value"), [("height", 1 << 31), ("width", 10**18), ("height", 0), ("width", -4)])
+def test_sizes_that_no_picture_has_are_told(name: str, value: int, save) -> None:
+    made = content()
+    made["images"][1][name] = value
+    with pytest.raises(UserError, match=rf"images\[1\]: {name}={value}"):
+        read_annotations(save(made))

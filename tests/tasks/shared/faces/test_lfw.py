@@ -150,7 +150,7 @@ def test_what_is_not_there(root: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"data\.train\.root=.*gone: no such folder"):
         make(root, train={"root": str(tmp_path / "gone")}, splits=("train",))
     (root / "bytes.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"bytes\.txt: cannot be read as text"):
+    with pytest.raises(UserError, match=r"bytes\.txt: is no text in UTF-8"):
         make(root, pairs="bytes.txt")
 
 
