@@ -81,10 +81,15 @@ def _allowed(
 ) -> bool:
     output = _absolute(stage["output"])
     consented = [given[key] for key in ("data.root", f"stages.{name}.output") if key in given]
-    if any(output.is_relative_to(_absolute(place)) for place in (folder, *consented)):
+    if any(_within(output, _absolute(place)) for place in (folder, *consented)):
         return True
     place = _recipe_place(name, config, given.get("data.root"))
     return place is not None and output.parent == place and DIGEST.fullmatch(output.name) is not None
+
+
+def _within(output: Path, place: Path) -> bool:
+    """By its name, and by the links on the way: those in a folder of a stranger lead out of it."""
+    return output.is_relative_to(place) and output.resolve().is_relative_to(place.resolve())
 
 
 def _consent(name: str, stage: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> str:

@@ -133,7 +133,10 @@ def _alone(name: str, folder: Path) -> Iterator[None]:
     """Wait while another run trains the same stage. The lock ends with the process that holds it, however that ends."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.with_name(f"{folder.name}.lock"))
+        file = folder.with_name(f"{folder.name}.lock")
+        if file.is_symlink():  # filelock before 3.20.1 would empty the file that it leads to
+            raise UserError(f"stages.{name}: {file} is a symbolic link; expected a lock of this toolkit; remove it")
+        lock = FileLock(file)
         try:
             lock.acquire(timeout=0)
         except Timeout:

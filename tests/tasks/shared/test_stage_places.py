@@ -17,6 +17,7 @@ from tasks.shared.folders import claimed
 from tasks.shared.places import absolute
 from tasks.shared.stage_configs import with_stages
 from tasks.shared.stage_places import check_names, check_outputs, resume_command
+from tasks.shared.stages import _alone
 
 
 def run_of(folder: Path, *arguments: str) -> dict[str, Any]:
@@ -153,3 +154,30 @@ def test_what_a_file_alone_says_is_no_word_of_the_command(place: Path) -> None:
         assert resume_command(place / "run", config).endswith("run data.root=/home task._target_=my.Own")
     finally:
         hear([], carried=False)
+
+
+def test_links_in_the_folder_that_is_given_lead_nowhere_else(place: Path) -> None:
+    """Data that came from a stranger may hold a link, and the stranger's run a stage that is kept below it."""
+    (place / "elsewhere").mkdir()
+    (place / "set").mkdir()
+    (place / "set/kept").symlink_to(place / "elsewhere")
+    own = """stages={first: ["teacher=none", "output=set/kept"]}"""
+    config = run_of(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
+    with pytest.raises(UserError, match=rf"outside of the run.* stages\.first\.output={place}/set/kept"):
+        check_outputs(config, place / "run", {"data.root": "set"})
+    check_outputs(config, place / "run", {"data.root": "set", "stages.first.output": "set/kept"})
+    (place / "linked").symlink_to(place / "set")
+    (place / "set/kept").unlink()
+    moved = {"first": config["stages"]["first"] | {"output": f"{place}/linked/kept/01234567"}}
+    check_outputs(config | {"stages": moved}, place / "run", {"data.root": "linked"})
+
+
+def test_a_lock_is_no_link(place: Path) -> None:
+    (place / "precious").write_text("words")
+    (place / "01234567.lock").symlink_to(place / "precious")
+    with (
+        pytest.raises(UserError, match=r"stages\.first: .*01234567\.lock is a symbolic link"),
+        _alone("first", place / "01234567"),
+    ):
+        pass
+    assert (place / "precious").read_text() == "words"
