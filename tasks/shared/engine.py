@@ -25,7 +25,7 @@ from tasks.shared.distillation.lessons import teach, teacher_of
 from tasks.shared.distillation.report import report_student
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
-from tasks.shared.folders import CONFIG, names_in, remove
+from tasks.shared.folders import CONFIG, names_in
 from tasks.shared.module import TrainingModule
 from tasks.shared.names import same_classes
 from tasks.shared.process import failing_as_one, is_first_process
@@ -47,8 +47,7 @@ def train(
     config: composed and resolved, plain data. resume: the checkpoint to go on from; other_data: even if the data are
     others than before.
     Leaves config.yaml, checkpoints/{last,best}.ckpt, logs/, metrics.json, the evaluator's results, pictures/ and
-    curves.png in `output`; no checkpoints if something is wrong with config or data, which is found out before.
-    Returns the final metrics.
+    curves.png in `output`; no checkpoints if something is wrong before an epoch is done. Returns the final metrics.
     """
     settings, staged = config["trainer"], bool(config.get("stages"))
     check_settings(config)
@@ -107,9 +106,11 @@ def train(
             trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         raise SystemExit(stop.code or 1) from stop
-    except UserError:
-        if resume is None and trainer.current_epoch == 0 and trainer.is_global_zero and not staged:
-            remove(output)  # a run that never finished an epoch holds nothing of use
+    except UserError as error:
+        begun = resume is None and trainer.current_epoch == 0 and not staged
+        if begun and trainer.is_global_zero and not error.lost:
+            for checkpoint in folder.glob("*.ckpt"):  # of no use: who has made the run's folder removes it without one
+                checkpoint.unlink(missing_ok=True)
         raise
     if not trainer.is_global_zero:
         return {}

@@ -9,9 +9,22 @@ class UserError(ValueError):
     The message names the file, index or config key, says what was found and what was expected.
     """
 
+    lost = False
+    """Nothing is wrong with the run: it can go on as it is."""
+
+
+class Lost(UserError):
+    """No memory, or a process that was killed: the run's folder stays, and the message says how it goes on."""
+
+    lost = True
+
 
 class AlreadyTold(UserError):
-    """Another process of this run has failed and said why: this one has nothing to add."""
+    """Another process of this run has failed and said why: this one has nothing to add. lost: of its error."""
+
+    def __init__(self, lost: bool = False):
+        super().__init__()
+        self.lost = lost
 
 
 def check_count(key: str, value: object, least: int = 1) -> None:

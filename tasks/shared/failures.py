@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tasks.shared.errors import UserError
+from tasks.shared.errors import Lost
 
 LESS_MEMORY = "a smaller data.batch_size (predict: batch_size) or resolution, fewer data.workers or less data.keep_gb"
 # What torch and Python say, and what it means. The first that is found counts.
@@ -78,7 +78,7 @@ def interruptions_shown() -> Iterator[None]:
 
 @contextmanager
 def going_on_from(run: Path) -> Iterator[None]:
-    """Around training: an error that `cause_of` knows becomes a UserError that says how the run in this folder goes on.
+    """Around training: an error that `cause_of` knows becomes one that says how the run in this folder goes on.
 
     The folder stays, unlike that of a run whose settings are wrong.
     """
@@ -87,7 +87,7 @@ def going_on_from(run: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError, OSError) as error:
         if (cause := cause_of(error)) is None:
             raise
-        raise UserError(f"{cause}{resume_hint(run)}") from error
+        raise Lost(f"{cause}{resume_hint(run)}") from error
 
 
 def resume_hint(run: Path) -> str:

@@ -11,7 +11,7 @@ import shlex
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
@@ -117,11 +117,19 @@ def is_marked(folder: Path) -> bool:
 def remove(folder: Path) -> bool:
     """Remove a folder with all that it holds, where it carries the mark; says whether it did.
 
-    The one place that removes folders which may have been there before. It follows no link.
+    The one place that removes folders which may have been there before. It follows no link. One that is mounted, or
+    whose parent is not ours, stays, and is empty.
     """
     if not is_marked(folder):
         return False
-    shutil.rmtree(folder)
+    for name in sorted(names_in(folder), key=MARK.__eq__):  # the mark last: what is left by a kill can be taken
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+    with suppress(OSError):
+        folder.rmdir()
     return True
 
 

@@ -19,7 +19,6 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.shared.cli import TRACEBACK, log_to_terminal, show_user_errors, text_of
 from tasks.shared.config import CONFIGS
 from tasks.shared.errors import UserError
-from tasks.shared.failures import cause_of
 from tasks.shared.folders import CONFIG, claimed, remove
 from tasks.shared.process import is_first_process
 
@@ -95,7 +94,7 @@ def run_folder(
 
     runs/<task>/<time> unless `config["output"]` names it, and in a sweep a folder for each of its runs below; names
     without `=` and commas. settle: the run's whole config, of its folder; the folder has it as config.yaml from its
-    first moment. A UserError before anything was trained removes the folder again.
+    first moment. A UserError before an epoch was trained removes the folder again, unless the run is only lost.
     """
     sweep, given = HydraConfig.get(), config["output"]
     folder = Path(given or f"runs/{config['task']['name']}/{stamp()}")
@@ -118,8 +117,7 @@ def run_folder(
         try:
             yield settled, place
         except UserError as error:
-            lost = error.__cause__ is not None and cause_of(error.__cause__)  # no memory: nothing is wrong with the run
-            if not lost and not any(place.rglob("*.ckpt")):
+            if not error.lost and not any(place.rglob("*.ckpt")):
                 remove(place)
             raise
 

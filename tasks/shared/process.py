@@ -6,12 +6,12 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
-from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.errors import AlreadyTold, Lost, UserError
 from tasks.shared.escaped import escaped
 from tasks.shared.failures import cause_of, resume_hint
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
 LAST_WORDS = 30  # seconds that a process which has failed has to say why
+LOST = "lost"  # what the file says of a run that can go on as it is
 LOOK = 0.5  # seconds between looks for the others
 
 
@@ -47,13 +48,13 @@ def failing_as_one(trainer: "Trainer", folder: Path) -> Iterator[None]:
         from torch.distributed import DistError
 
         lost = isinstance(error, DistError) or "by peer" in str(error)  # NCCL's and gloo's
-        told = not _create(first)
+        told = not _create(first, LOST if not isinstance(error, UserError) or error.lost else "")
         if trainer.is_global_zero:
             ended = _end_others(trainer, patience=LAST_WORDS if told or lost else 0)
             if lost and not told and (killed := [status for status in ended if status < 0]):
-                raise UserError(_killed(killed[0], folder)) from error
+                raise Lost(_killed(killed[0], folder)) from error
         if told and (lost or isinstance(error, UserError) or cause_of(error)):
-            raise AlreadyTold from error
+            raise AlreadyTold(_read(first) == LOST) from error
         raise
     except BaseException:  # a signal
         if trainer.world_size > 1 and trainer.is_global_zero:
@@ -86,7 +87,7 @@ def _watch(trainer: "Trainer", folder: Path) -> None:
                 continue
             told = _killed(failed[0], folder)
         time.sleep(LAST_WORDS)
-        if _create(folder / "failed"):
+        if _create(folder / "failed", LOST):
             hint = "" if trainer.is_global_zero else resume_hint(folder)
             print(f"error: {escaped(told + hint)}", file=sys.stderr, flush=True)
         if trainer.is_global_zero:
@@ -100,13 +101,21 @@ def _killed(status: int, folder: Path) -> str:
     return f"a process that trains with this one {how}{memory if status == -9 else ''}{resume_hint(folder)}"
 
 
-def _create(file: Path) -> bool:
+def _create(file: Path, text: str) -> bool:
     """Create a file; False where another process has, or has taken away the folder meanwhile."""
     try:
-        file.touch(exist_ok=False)
+        with file.open("xb", buffering=0) as opened, suppress(OSError):  # a full disk has room for the name
+            opened.write(text.encode())
     except (FileExistsError, FileNotFoundError):
         return False
     return True
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
 
 
 def _end_others(trainer: "Trainer", patience: float) -> list[int]:

@@ -20,7 +20,7 @@ from tasks.shared.contract import Task, TeacherInfo
 from tasks.shared.distillation.lessons import teachable, teacher_of
 from tasks.shared.engine import train
 from tasks.shared.errors import UserError
-from tasks.shared.folders import CONFIG, METRICS, check_plain, claimed, held
+from tasks.shared.folders import CONFIG, METRICS, check_plain, claimed, held, remove
 from tasks.shared.process import is_first_process
 from tasks.shared.runs import read_metrics
 from tasks.shared.settings import check_settings
@@ -86,7 +86,7 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
     for name, each in runs:
         try:
             check_settings(each)
-            if "output" in each:
+            if "output" in each and not Path(each["output"], METRICS).exists():
                 probe_folder("output", Path(each["output"]))
             data, named = build_data(each), (each.get("teacher") or {}).get("stage")
             teacher = teacher_of(each) if named is None else promised[str(named)]
@@ -161,7 +161,12 @@ def _go_on(name: str, config: dict[str, Any], folder: Path) -> dict[str, float]:
         return train(config, folder, load_checkpoint(last) if last.exists() else None)
     if not last.exists() and not (folder / CONFIG).exists():
         with claimed(folder, lambda _: {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}, key):
-            return train(config, folder)
+            try:
+                return train(config, folder)
+            except UserError as error:
+                if not error.lost and not any(folder.rglob("*.ckpt")):
+                    remove(folder)
+                raise
     check_plain(folder, key)
     with held(folder, key):
         return train(config, folder, load_checkpoint(last) if last.exists() else None)
