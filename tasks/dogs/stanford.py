@@ -10,9 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from tasks.dogs.mat_list import read_mat_list
 from tasks.shared.errors import UserError
 from tasks.shared.images import read_image
 from tasks.shared.inside import check_inside
+from tasks.shared.packing import packed
 from tasks.shared.picture_set import FolderPictures
 
 LISTS = {"train": "train_list.mat", "val": "test_list.mat"}
@@ -68,8 +70,8 @@ def read_stanford_dogs(
     if problems:
         raise UserError(f"{key}={root}: " + "\n".join(problems))
     kind = BoxedPictures if box_crop else FolderPictures
-    pictures = {split: kind(root / "Images", np.array([f.encode() for f in lists[split][0]]), lists[split][1])
-                for split in splits}  # fmt: skip
+    names = {split: packed([f.encode() for f in lists[split][0]], folder / LISTS[split]) for split in splits}
+    pictures = {split: kind(root / "Images", names[split], lists[split][1]) for split in splits}
     return StanfordDogs(breeds, pictures)
 
 
@@ -99,20 +101,12 @@ class BoxedPictures(FolderPictures):
 
 def read_list(path: Path) -> tuple[list[str], np.ndarray]:
     """Of an official list: files, as `n02085620-Chihuahua/n02085620_5927.jpg`, and labels from 0, (N,) int64."""
-    from scipy.io import loadmat  # a second, and only for this set
-
-    try:
-        content = loadmat(path, variable_names=("file_list", "labels"))
-    except Exception as error:  # of any kind: what is damaged fails in any of its layers
-        raise UserError(f"{path}: not a MATLAB file, or damaged ({type(error).__name__}: {error})") from error
-    if absent := [name for name in ("file_list", "labels") if name not in content]:
-        raise UserError(f"{path}: holds no {' and no '.join(absent)}; expected a list of Stanford Dogs")
-    files = [str(np.asarray(cell).item()) for cell in content["file_list"].ravel()]
-    labels = content["labels"].ravel().astype(np.int64) - 1
+    files, numbers = read_mat_list(path)
+    labels = numbers - 1
     if len(files) != len(labels):
         raise UserError(f"{path}: {len(files)} files, but {len(labels)} labels")
     if odd := [file for file in files if file.count("/") != 1]:
-        raise UserError(f"{path}: names {odd[0]!r}; expected CLASS/PICTURE, {len(odd)} are not")
+        raise UserError(f"{path}: names {odd[0][:200]!r}; expected CLASS/PICTURE, {len(odd)} are not")
     check_inside(files, str(path), "expected CLASS/PICTURE")
     return files, labels
 
