@@ -26,6 +26,7 @@ from tasks.shared.distillation.report import report_student
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
 from tasks.shared.folders import CONFIG, names_in
+from tasks.shared.meta import check_new
 from tasks.shared.module import TrainingModule
 from tasks.shared.names import same_classes
 from tasks.shared.process import failing_as_one, is_first_process
@@ -141,6 +142,7 @@ def _student(
     Raises UserError where network, data and teacher do not go together.
     """
     if resume is None:
+        check_new(config, num_classes)
         task = build_task(config, num_classes)
         initialise(task, config)
     else:

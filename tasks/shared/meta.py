@@ -7,9 +7,12 @@ from omegaconf import DictConfig
 from backbone import Cost, count_cost
 from tasks.shared.build import build_task, without_sources
 from tasks.shared.config import plain
+from tasks.shared.consent import asks_for
 from tasks.shared.contract import Task
+from tasks.shared.errors import UserError
 from tasks.shared.planned import planned
 
+MOST = 1 << 30  # weights that a network may begin with on the word of a file that holds none
 NODES = ("task", "backbone", "trainer")  # what makes a network, besides the resolution
 
 
@@ -30,3 +33,14 @@ def meta_network(config: dict[str, Any], num_classes: int) -> Task:
 def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
     """What the network that a run's config describes costs for one picture."""
     return count_cost(meta_network(config, num_classes), config["resolution"])
+
+
+def check_new(config: dict[str, Any], num_classes: int) -> None:
+    """Raise UserError for a network without weights that is too large to be begun on a file's word alone."""
+    if asks_for("backbone"):
+        return
+    count = sum(each.numel() for each in meta_network(config, num_classes).state_dict().values())
+    if count > MOST:
+        raise UserError(
+            f"the run's network has {count:,} weights; expected {MOST:,} at most of a run that has none yet"
+        )

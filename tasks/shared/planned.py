@@ -5,13 +5,24 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
 
 import torch
+import torch.utils._device
 
 from tasks.shared.errors import UserError
 
 LONGEST = 30  # seconds of computing, libraries that are imported for it among them; the largest networks take some
+SOON = 0.01  # seconds until the next try to stop
+DEVICES = (torch.overrides.__file__, torch.utils._device.__file__)
+
+
+def _changes_device(frame: FrameType | None) -> bool:
+    """Whether torch is putting a device on its stack, or taking one off: half of that would outlast the error."""
+    while frame is not None:
+        if frame.f_code.co_filename in DEVICES:
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager
@@ -22,7 +33,10 @@ def planned(source: str) -> Iterator[None]:
     with `source`, for what takes longer than `LONGEST`; in the main thread, which alone can be interrupted.
     """
 
-    def stop(_: int, __: FrameType | None) -> NoReturn:
+    def stop(_: int, frame: FrameType | None) -> None:
+        if _changes_device(frame):
+            signal.setitimer(signal.ITIMER_PROF, SOON)
+            return
         raise UserError(f"{source}: its network takes more than {LONGEST} seconds to lay out; expected a smaller one")
 
     timed = threading.current_thread() is threading.main_thread() and hasattr(signal, "setitimer")

@@ -12,6 +12,7 @@ from tasks.shared.folders import CONFIG, METRICS
 from tasks.shared.reading import read_json, read_yaml, shown
 
 log = logging.getLogger(__name__)
+MOST = 1e300  # of a figure; whole numbers may have thousands of digits, which no float holds
 NODES = ("task", "data", "backbone", "trainer")  # of a run's config, that are read here or by what builds its network
 
 
@@ -78,7 +79,7 @@ def read_metrics(file: Path) -> dict[str, float]:
     if not isinstance(metrics, dict):
         raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
     for name, value in metrics.items():
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > MOST:
             raise UserError(f"{file}: {shown(name)[1:-1]}={shown(value)}; expected a number")
     return metrics
 

@@ -104,6 +104,8 @@ def read_shard_index(
         raise UserError(
             f"{printable(packed[0])}: is compressed; expected plain .tar files, to read any sample by itself"
         )
+    if odd := [path for path in shards if not path.is_file()]:  # a pipe would be waited for
+        raise UserError(f"{printable(odd[0])}: is no plain file; expected a .tar file")
     table = _index(shards, beside, cache)
     if not len(table):
         raise UserError(f"{told} hold no samples")

@@ -21,6 +21,7 @@ from tasks.shared.distillation.lessons import teachable, teacher_of
 from tasks.shared.engine import train
 from tasks.shared.errors import UserError
 from tasks.shared.folders import CONFIG, METRICS, check_plain, claimed, held, remove
+from tasks.shared.meta import check_new
 from tasks.shared.process import is_first_process
 from tasks.shared.runs import read_metrics
 from tasks.shared.settings import check_settings
@@ -91,7 +92,9 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
             data, named = build_data(each), (each.get("teacher") or {}).get("stage")
             teacher = teacher_of(each) if named is None else promised[str(named)]
             taught = None if teacher is None else teacher.num_outputs
-            task = build_task(each, task_class(each).count_outputs(data, taught))
+            count = task_class(each).count_outputs(data, taught)
+            check_new(each, count)
+            task = build_task(each, count)
             if teacher is not None:
                 task.check_teacher(teacher, data.info)
                 teachable(data, each)

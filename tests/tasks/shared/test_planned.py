@@ -14,9 +14,10 @@ from tasks.shared import planned as module
 from tasks.shared.build import load_task
 from tasks.shared.carried import check_config
 from tasks.shared.config import compose_config, plain
+from tasks.shared.consent import hear
 from tasks.shared.distillation.timm_model import timm_teacher
 from tasks.shared.errors import UserError
-from tasks.shared.meta import meta_network
+from tasks.shared.meta import check_new, meta_network
 from tasks.shared.planned import planned
 
 BOMBS = [  # which pass for what a model may be, and take minutes: blocks, and pairs of places in windows
@@ -65,3 +66,17 @@ def test_nothing_is_left_behind() -> None:
     with pytest.raises(ZeroDivisionError), planned("it"):
         raise ZeroDivisionError
     assert signal.getitimer(signal.ITIMER_PROF) == (0, 0) and signal.getsignal(signal.SIGPROF) == signal.SIG_DFL
+
+
+def test_a_run_without_weights_is_begun_with_no_more_than_memory_holds() -> None:
+    """Its file could say any width: 60 wide it would have 11,000 million weights."""
+    config = plain(compose_config("train", ["task=classification", "data=image_folder", "data.root=x"]))
+    wide = config | {"backbone": config["backbone"] | {"alpha": 60.0}}
+    check_new(wide, 10)  # a command line's own affair
+    hear([], carried=True)
+    try:
+        check_new(config, 10)
+        with pytest.raises(UserError, match=r"the run's network has .* weights; expected 1,073,741,824 at most"):
+            check_new(wide, 10)
+    finally:
+        hear([], carried=False)

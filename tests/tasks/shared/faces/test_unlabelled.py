@@ -2,6 +2,7 @@
 
 import io
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -147,3 +148,10 @@ def test_mistakes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     (folder / "b.doc").write_text("x")
     make(folder, tmp_path)
     assert "left out 1 files, 1 .doc" in caplog.text
+
+
+def test_a_pipe_is_no_shard(tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    os.mkfifo(tmp_path / "set/a.tar")
+    with pytest.raises(UserError, match=r"a\.tar: is no plain file"):
+        read_unlabelled(str(tmp_path / "set"), "data.unlabelled", tmp_path / "cache", "skip")
