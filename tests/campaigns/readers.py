@@ -28,8 +28,8 @@ class Reader:
     """draw: writes a sound input into an empty folder, the later working directory. read: reads all of it there.
 
     files: patterns of those files that are mutated. memory: MB that reading may take, more where threads decode
-    pictures too, None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated file;
-    else a key of the config is as good.
+    pictures too, None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated
+    file; else a key of the config is as good.
     """
 
     draw: Callable[[Path], object]
