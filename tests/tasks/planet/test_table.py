@@ -135,7 +135,7 @@ def test_a_bad_row_far_down_has_its_number(tmp_path: Path, monkeypatch: pytest.M
     [
         ({"lat": [1.0, None], "lon": [0.0, 0.0]}, "row 2: lat=nan"),
         ({"lat": [1.0, 2.0], "lon": ["3", "east"]}, "row 2: lon='east'"),
-        ({"lat": [[1.0], [2.0]], "lon": [0.0, 0.0]}, "hold lat as list"),
+        ({"lat": [[1.0], [2.0]], "lon": [0.0, 0.0]}, "column lat holds lists or structures"),
         ({"lat": [1.0], "path": ["a"]}, "no column for columns.lon"),
         ({"lat": pa.array([], pa.float64()), "lon": pa.array([], pa.float64())}, "holds no rows"),
     ],
