@@ -4,6 +4,7 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.csv
@@ -15,6 +16,8 @@ SUFFIXES = (".csv", ".parquet")
 BLOCK = 16 << 20  # bytes of CSV in a chunk
 ROWS = 1 << 19  # rows of Parquet in a chunk
 VALUE = 1 << 13  # bytes of a value: no path or number of a photo has more
+FIRST = 16 << 20  # letters of a CSV's header and first row
+SHOWN = 20  # columns that a message names
 FREE = 64 << 20  # bytes beyond that, of a group of rows
 Wanted = Mapping[str, str | Sequence[str]]
 
@@ -65,14 +68,16 @@ def find_columns(columns: Sequence[str], wanted: Wanted, file: Path, setting: st
             expected = repr(names) if exact else " or ".join(names) + (f", or {node}=NAME" if setting else "")
             problems.append(f"no column for {node}: expected {expected}")
     if problems:
-        raise UserError(f"{file}: {'; '.join(problems)}. Its columns: {', '.join(columns)}")
+        told = ", ".join(" ".join(column.split())[:60] for column in columns[:SHOWN])
+        more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
+        raise UserError(f"{file}: {'; '.join(problems)}. Its columns: {told}{more}")
     return found
 
 
 def _read_csv(file: Path, wanted: Wanted, setting: str | None) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:
     try:
         with file.open(newline="", encoding="utf-8-sig") as text:
-            rows = csv.reader(text)
+            rows = csv.reader(_first_lines(file, text))
             header, some = next(rows, []), next(rows, None)
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: not a CSV file in UTF-8 ({error})") from error
@@ -92,6 +97,14 @@ def _read_csv(file: Path, wanted: Wanted, setting: str | None) -> Iterator[tuple
     with pyarrow.csv.open_csv(file, options, quoting, convert) as reader:
         for batch in reader:
             yield batch, columns
+
+
+def _first_lines(file: Path, text: TextIO) -> Iterator[str]:
+    left = FIRST
+    while line := text.readline(left + 1):
+        if (left := left - len(line)) < 0:
+            raise UserError(f"{file}: its header and first row have more than {FIRST:,} letters; expected a table")
+        yield line
 
 
 def _read_parquet(file: Path, wanted: Wanted, setting: str | None) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:

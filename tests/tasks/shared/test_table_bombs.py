@@ -40,3 +40,12 @@ def test_nested_columns(value: Any, tmp_path: Path) -> None:
     file = tmp_path / "photos.parquet"
     pq.write_table(pa.table({"path": pa.array(value)}), file)
     assert_refused(lambda: drain(file), "holds lists or structures")
+
+
+@pytest.mark.parametrize("text", [b"a" * (1 << 20), b'"b\n', b'"c",'], ids=["a line", "quotes", "columns"])
+def test_a_header_without_an_end(text: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    with file.open("wb") as opened:
+        for _ in range((100 << 20) // len(text)):
+            opened.write(text)
+    assert_refused(lambda: drain(file), "x.csv", megabytes=400)

@@ -40,6 +40,14 @@ def larger() -> ModelProto:
     return made
 
 
+def untold() -> ModelProto:
+    """The same, in a way that no inference of shapes sees through."""
+    made = larger()
+    made.graph.node[-2].input[0] = "hidden"
+    made.graph.node.insert(0, helper.make_node("Identity", ["shape"], ["hidden"]))
+    return made
+
+
 def looping() -> ModelProto:
     made = model("batch", 0)
     made.graph.node.append(helper.make_node("Loop", ["a", "b"], ["c"], body=helper.make_graph([], "inner", [], [])))
@@ -55,6 +63,7 @@ def with_function() -> ModelProto:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
+        (untold(), "how large 'huge' of its ConstantOfShape is cannot be told"),
         (outside("/etc/hostname"), "expected weights in its own folder"),
         (outside("../secret"), "expected weights in its own folder"),
         (outside("link"), "expected weights in its own folder"),
