@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from tasks.shared.consent import hear
+from tasks.shared.config.consent import hear
 
 # COCO id, name, colour: ids with gaps and out of order, as custom files have them.
 CATEGORIES = ((17, "blue", (40, 60, 230)), (1, "red", (230, 40, 40)), (3, "green", (40, 200, 60)))

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared.build import build_data, build_task, check_kind, task_class
-from tasks.shared.callbacks import leading
-from tasks.shared.config import CONFIGS, compose_config, groups, plain
+from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain
 from tasks.shared.contract import Task
-from tasks.shared.module import TrainingModule
-from tasks.shared.optim import make_optimizer, make_schedule
+from tasks.shared.network.build import build_data, build_task, check_kind, task_class
+from tasks.shared.training.callbacks import leading
+from tasks.shared.training.module import TrainingModule
+from tasks.shared.training.optim import make_optimizer, make_schedule
 
 TASKS = groups()["task"]
 CHOICES = [f"{group}={name}" for group in groups() if group not in ("task", "recipe") for name in groups()[group]]

@@ -1,4 +1,4 @@
-"""Whatever writes goes through tasks/shared/writing.py: a file is whole or not there, and a full disk is told."""
+"""Whatever writes goes through tasks/shared/files/writing.py: a file is whole or not there, and a full disk is told."""
 
 import ast
 from pathlib import Path
@@ -15,28 +15,28 @@ METHODS = {
 # What each file may call by itself, and why that is as safe.
 SAMPLE = {"mkdir", "write_text", "write_bytes", "open", "savemat"}  # inside keep_sample's whole_folder
 ALLOWED = {
-    "shared/writing.py": {"mkdir", "write_bytes", "open", "TemporaryDirectory", "save", "savefig"},
-    "shared/sample_folder.py": {"write_text"},  # inside whole_folder
+    "shared/files/writing.py": {"mkdir", "write_bytes", "open", "TemporaryDirectory", "save", "savefig"},
+    "shared/data/sample_folder.py": {"write_text"},  # inside whole_folder
     "classification/sample.py": SAMPLE,
     "dogs/sample.py": SAMPLE,
     "planet/sample.py": SAMPLE,
     "shared/detection/sample.py": SAMPLE,
     "shared/faces/sample.py": SAMPLE,
-    "shared/checkpoint.py": {"save", "open"},  # into whole_file
-    "shared/curves.py": {"open", "save"},  # appends all or nothing; its own name
-    "shared/shards.py": {"ParquetWriter", "write_table"},  # into whole_file
+    "shared/records/checkpoint.py": {"save", "open"},  # into whole_file
+    "shared/records/curves.py": {"open", "save"},  # appends all or nothing; its own name
+    "shared/data/shards.py": {"ParquetWriter", "write_table"},  # into whole_file
     "dogs/scan.py": {"write_table"},  # into whole_file
     "facenet/embeddings.py": {"savez", "write_table"},  # into whole_file
-    "shared/video.py": {"VideoWriter"},  # into whole_file, and read again
-    "shared/scoring.py": {"save", "write_bytes"},  # an evaluator's; pictures, inside whole_folder
-    "shared/convert.py": {"mkdir", "write_text", "save"},  # inside whole_folder; `save` gives bytes
+    "shared/inference/video.py": {"VideoWriter"},  # into whole_file, and read again
+    "shared/training/score.py": {"save", "write_bytes"},  # an evaluator's; pictures, inside whole_folder
+    "shared/inference/convert.py": {"mkdir", "write_text", "save"},  # inside whole_folder; `save` gives bytes
     "planet/prepare.py": {"save"},  # Cells
     "shared/distillation/cache.py": {"mkdir", "write_text", "open", "TemporaryDirectory"},  # reserves room, and tells
-    "shared/drawn_photos.py": {"save"},  # into memory
-    "shared/process.py": {"open"},  # a sign between processes
-    "shared/stages.py": {"mkdir"},  # told beside its lock
-    "shared/engine.py": {"mkdir"},  # the run's folder is claimed
-    "shared/benchmark_input.py": {"TemporaryDirectory", "write_bytes"},  # scratch; benchmark.py tells of TMPDIR
+    "shared/samples/drawn_photos.py": {"save"},  # into memory
+    "shared/processes/ranks.py": {"open"},  # a sign between processes
+    "shared/training/stages.py": {"mkdir"},  # told beside its lock
+    "shared/training/train.py": {"mkdir"},  # the run's folder is claimed
+    "shared/benchmark/input.py": {"TemporaryDirectory", "write_bytes"},  # scratch; benchmark.py tells of TMPDIR
     "classification/benchmark_run.py": {"TemporaryDirectory", "mkdir"},
 }
 
@@ -63,7 +63,7 @@ def writes(source: Path) -> set[str]:
 @pytest.mark.parametrize("source", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_nothing_writes_past_the_writer(source: Path) -> None:
     allowed = ALLOWED.get(source.relative_to(ROOT / "tasks").as_posix(), set()) if "tasks" in source.parts else set()
-    assert writes(source) <= allowed, "use tasks/shared/writing.py, or say here why this is as safe"
+    assert writes(source) <= allowed, "use tasks/shared/files/writing.py, or say here why this is as safe"
 
 
 def test_the_search_finds_what_writes(tmp_path: Path) -> None:

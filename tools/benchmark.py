@@ -17,10 +17,10 @@ same.
 
 import sys
 
-from tasks.shared.benchmark import run_suites
-from tasks.shared.cli import run_tool
-from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
-from tasks.shared.picture_limits import set_max_megapixels
+from tasks.shared.benchmark.suite import run_suites
+from tasks.shared.commands.cli import run_tool
+from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.images.limits import set_max_megapixels
 
 
 def benchmark(arguments: list[str]) -> None:

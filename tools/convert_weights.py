@@ -8,8 +8,8 @@ python tools/convert_weights.py source=NET.tflite output=RUN pictures=PHOTOS   t
 python tools/convert_weights.py source=RUN output=net.safetensors format=safetensors
 """
 
-from tasks.shared.cli import run_tool
-from tasks.shared.commands import convert_weights
+from tasks.shared.commands.cli import run_tool
+from tasks.shared.commands.run import convert_weights
 
 if __name__ == "__main__":
     run_tool("convert_weights", __doc__, convert_weights)

@@ -11,7 +11,7 @@ python tools/cost.py task=classification budget.mult_adds=100e6   alpha and reso
 A network is described as for tools/train.py. All is counted on networks that are built for it, on torch's meta device.
 """
 
-from tasks.shared.cli import run_tool
+from tasks.shared.commands.cli import run_tool
 from tasks.shared.paper.command import cost
 
 if __name__ == "__main__":

@@ -7,9 +7,9 @@ python tools/figures.py output=figures                                    costs 
 Costs are counted on each run's network. Prints a table of the runs.
 """
 
-from tasks.shared.cli import run_tool
-from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
-from tasks.shared.places import check_exists
+from tasks.shared.commands.cli import run_tool
+from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.config.paths import check_exists
 
 
 def figures(arguments: list[str]) -> None:
@@ -17,7 +17,7 @@ def figures(arguments: list[str]) -> None:
     check_keys(parse_overrides(values), compose_config("figures", []))
     keys = plain(compose_config("figures", values))
     check_exists("runs", keys["runs"], "folder")
-    from tasks.shared.figures import draw_figures
+    from tasks.shared.paper.figures import draw_figures
 
     draw_figures(**keys)
 

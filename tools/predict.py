@@ -7,8 +7,8 @@ python tools/predict.py checkpoint=RUN input=a.jpg pair=b.jpg     task=facenet: 
 python tools/predict.py checkpoint=RUN input=film.mp4             with OpenCV installed; input=0 is the first camera
 """
 
-from tasks.shared.cli import run_tool
-from tasks.shared.commands import predict
+from tasks.shared.commands.cli import run_tool
+from tasks.shared.commands.run import predict
 
 if __name__ == "__main__":
     run_tool("predict", __doc__, predict)

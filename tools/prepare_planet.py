@@ -8,9 +8,9 @@ A cell of S2's quadtree is split while it holds more than max_photos, and droppe
 Writes the cells, and a map of them beside (.png).
 """
 
-from tasks.shared.cli import run_tool
-from tasks.shared.config import check_keys, compose_config, parse_overrides, plain, quote_paths
-from tasks.shared.places import check_exists
+from tasks.shared.commands.cli import run_tool
+from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.config.paths import check_exists
 
 
 def prepare_planet(arguments: list[str]) -> None:

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from backbone import MobileNetV1, count_cost
 from backbone.sources.timm import BN_EPS, to_timm
-from tasks.shared.benchmark import Result
+from tasks.shared.benchmark.roofline import most_operations
+from tasks.shared.benchmark.suite import Result
+from tasks.shared.benchmark.timing import Comparison
 from tasks.shared.classification.model import Classifier
-from tasks.shared.isometric import isometric_init
-from tasks.shared.roofline import most_operations
-from tasks.shared.runtime import keep_heap, pick_device, pick_precision
-from tasks.shared.timing import Comparison
+from tasks.shared.network.isometric import isometric_init
+from tasks.shared.network.runtime import keep_heap, pick_device, pick_precision
 
 PEER = "mobilenetv1_100"
 CLASSES = 1000

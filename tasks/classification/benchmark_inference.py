@@ -20,11 +20,11 @@ from tasks.classification.benchmark import (
     make_network,
 )
 from tasks.classification.benchmark_onnx import to_onnx
-from tasks.shared.benchmark import Options, Suite
+from tasks.shared.benchmark.suite import Options, Suite
+from tasks.shared.benchmark.timing import Child, compare
 from tasks.shared.classification.model import Classifier
-from tasks.shared.inference import ready_to_answer
-from tasks.shared.runtime import pick_device
-from tasks.shared.timing import Child, compare
+from tasks.shared.network.fused import ready_to_answer
+from tasks.shared.network.runtime import pick_device
 
 COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
 ONNX = "onnxruntime"

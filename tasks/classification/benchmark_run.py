@@ -13,18 +13,18 @@ import torch
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
-from tasks.shared.benchmark import Options, Result, Suite
-from tasks.shared.build import build_data, build_task, initialise
-from tasks.shared.callbacks import Checkpoints
-from tasks.shared.config import compose_config, plain
+from tasks.shared.benchmark.roofline import wait_for
+from tasks.shared.benchmark.suite import Options, Result, Suite
+from tasks.shared.benchmark.timing import summarise
+from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.contract import Batch
-from tasks.shared.ema import Ema
-from tasks.shared.engine import make_trainer
-from tasks.shared.module import TrainingModule
-from tasks.shared.optim import make_optimizer
-from tasks.shared.roofline import wait_for
-from tasks.shared.runtime import keep_heap
-from tasks.shared.timing import summarise
+from tasks.shared.network.build import build_data, build_task, initialise
+from tasks.shared.network.runtime import keep_heap
+from tasks.shared.training.callbacks import Checkpoints
+from tasks.shared.training.ema import Ema
+from tasks.shared.training.module import TrainingModule
+from tasks.shared.training.optim import make_optimizer
+from tasks.shared.training.train import make_trainer
 
 STEPS = 10  # a round: Lightning writes its logs every so many
 WARM_UP = 5  # steps
@@ -65,7 +65,7 @@ def _rounds(steps: Sequence[float]) -> list[Sequence[float]]:
 
 
 def _make(config: dict[str, Any], data: Any, output: Path) -> tuple[TrainingModule, pl.Trainer]:
-    """As `tasks.shared.engine.train` makes them."""
+    """As `tasks.shared.training.train.train` makes them."""
     settings, count = config["trainer"], data.num_classes
     task = build_task(config, count)
     initialise(task, config)

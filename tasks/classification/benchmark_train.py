@@ -21,11 +21,11 @@ from tasks.classification.benchmark import (
     make_network,
     says,
 )
-from tasks.shared.benchmark import Options, Suite
-from tasks.shared.ema import Ema
-from tasks.shared.roofline import wait_for
-from tasks.shared.runtime import keep_heap, pick_device
-from tasks.shared.timing import Child, compare
+from tasks.shared.benchmark.roofline import wait_for
+from tasks.shared.benchmark.suite import Options, Suite
+from tasks.shared.benchmark.timing import Child, compare
+from tasks.shared.network.runtime import keep_heap, pick_device
+from tasks.shared.training.ema import Ema
 
 # Relative, of losses in fp32 after a training step, which magnifies what another order of sums leaves: on some CPUs
 # the second loss of timm's network in channels last is further from fp64 than EXACT, on small pictures above all.

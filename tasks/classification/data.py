@@ -10,9 +10,9 @@ import numpy as np
 from tasks.classification.sample import draw_classification_sample
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.classification.names import names_of
+from tasks.shared.data.image_set import Pictures, class_folders, read_class_folders
 from tasks.shared.errors import UserError
-from tasks.shared.names import read_classes
-from tasks.shared.picture_set import Pictures, class_folders, read_class_folders
+from tasks.shared.files.names import read_classes
 
 log = logging.getLogger(__name__)
 

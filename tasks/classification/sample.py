@@ -14,10 +14,10 @@ import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
-from tasks.shared.drawing import any_colour, background, photograph
+from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.sample_folder import keep_sample
-from tasks.shared.writing import encode_picture
+from tasks.shared.files.writing import encode_picture
+from tasks.shared.samples.drawing import any_colour, background, photograph
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn classification sample"

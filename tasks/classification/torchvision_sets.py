@@ -14,12 +14,12 @@ from torch import Tensor
 from torchvision import datasets
 
 from tasks.shared.classification.data import ClassificationData
-from tasks.shared.consent import asks_for
+from tasks.shared.config.consent import asks_for
+from tasks.shared.data.image_set import Pictures
 from tasks.shared.errors import UserError
-from tasks.shared.images import DAMAGE, from_pil, open_picture, read_bytes
-from tasks.shared.picture_files import printable
-from tasks.shared.picture_limits import out_of_memory
-from tasks.shared.picture_set import Pictures
+from tasks.shared.images.decode import DAMAGE, from_pil, open_picture, read_bytes
+from tasks.shared.images.files import printable
+from tasks.shared.images.limits import out_of_memory
 
 # Arguments that take a function, or that have keys of their own.
 NOT_OPTIONS = {"root", "download", "transform", "target_transform", "transforms", "loader", "is_valid_file"}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tasks.shared.runtime import pick_precision
+from tasks.shared.network.runtime import pick_precision
 
 CHUNK = 4096
 

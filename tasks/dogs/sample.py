@@ -15,9 +15,9 @@ from PIL import Image, ImageEnhance, ImageOps
 from tqdm import tqdm
 
 from tasks.dogs.sample_drawing import EARS, TAILS, draw_picture
+from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.sample_folder import keep_sample
-from tasks.shared.writing import encode_picture
+from tasks.shared.files.writing import encode_picture
 
 VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT, WEB_FORMAT = "drawn dogs sample", "drawn noisy dogs sample"

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-from tasks.shared.drawing import any_colour, background, lighten, noise, photograph
+from tasks.shared.samples.drawing import any_colour, background, lighten, noise, photograph
 
 EARS = ("prick", "round", "drop", "folded")
 TAILS = ("flag", "curl", "bob")

@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from tasks.shared.errors import UserError
-from tasks.shared.images import DAMAGE, open_picture, read_bytes
-from tasks.shared.picture_limits import KEY, out_of_memory
-from tasks.shared.progress import track
-from tasks.shared.writing import make_folder, probe_folder, whole_file
+from tasks.shared.files.writing import make_folder, probe_folder, whole_file
+from tasks.shared.images.decode import DAMAGE, open_picture, read_bytes
+from tasks.shared.images.limits import KEY, out_of_memory
+from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)
 SIDE = 16  # of a hash: 256 bits, since 64 make strangers alike among millions of pairs

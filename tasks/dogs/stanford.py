@@ -11,11 +11,11 @@ import numpy as np
 from torch import Tensor
 
 from tasks.dogs.mat_list import read_mat_list
+from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
-from tasks.shared.images import read_image
-from tasks.shared.inside import check_inside
-from tasks.shared.packing import packed
-from tasks.shared.picture_set import FolderPictures
+from tasks.shared.files.inside import check_inside
+from tasks.shared.files.packing import packed
+from tasks.shared.images.decode import read_image
 
 LISTS = {"train": "train_list.mat", "val": "test_list.mat"}
 OFFICIAL_CLASSES, OFFICIAL_COUNTS = 120, {"train": 12_000, "val": 8_580}

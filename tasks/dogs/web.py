@@ -15,13 +15,13 @@ from PIL import Image, ImageOps
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import Scan, scan
 from tasks.dogs.stanford import Breed
-from tasks.shared.consent import cache_place
+from tasks.shared.config.consent import cache_place
+from tasks.shared.data.image_set import FolderPictures, class_folders
+from tasks.shared.data.table import read_columns
 from tasks.shared.errors import UserError
-from tasks.shared.images import to_pil
-from tasks.shared.inside import check_inside
-from tasks.shared.packing import packed
-from tasks.shared.picture_set import FolderPictures, class_folders
-from tasks.shared.table import read_columns
+from tasks.shared.files.inside import check_inside
+from tasks.shared.files.packing import packed
+from tasks.shared.images.decode import to_pil
 
 log = logging.getLogger(__name__)
 PAIRS, SIDE = 8, 192  # of the picture that shows what the guard has found

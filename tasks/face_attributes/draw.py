@@ -6,8 +6,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from tasks.shared.classification.draw import NEUTRAL, RIGHT, WRONG, fit_text
-from tasks.shared.escaped import in_diagram
-from tasks.shared.writing import save_figure
+from tasks.shared.files.writing import save_figure
+from tasks.shared.terminal.escaped import in_diagram
 
 ROW, COLUMN, ROWS = 22, 230, 20  # pixels of an attribute's row and of a column of them; rows in a column
 TALLEST = 480  # pixels that the picture is enlarged to at most

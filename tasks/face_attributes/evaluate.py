@@ -10,8 +10,8 @@ import numpy as np
 from tasks.face_attributes.draw import draw_precisions
 from tasks.face_attributes.metrics import Bools, Floats, agreement, average_precisions, emulation, mean_of_known
 from tasks.shared.contract import Targets
-from tasks.shared.gathering import gathered
-from tasks.shared.writing import write_rows
+from tasks.shared.files.writing import write_rows
+from tasks.shared.processes.gathering import gathered
 
 TEACHER = "teacher_"  # before the name of a figure of the teacher's
 

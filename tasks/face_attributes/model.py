@@ -11,9 +11,9 @@ from backbone import Backbone
 from tasks.face_attributes.draw import draw_attributes
 from tasks.face_attributes.evaluate import AttributeEvaluator
 from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
-from tasks.shared.crops import center_crop, check_crop
 from tasks.shared.errors import UserError
-from tasks.shared.pooled_head import PooledHead
+from tasks.shared.images.crops import center_crop, check_crop
+from tasks.shared.network.pooled_head import PooledHead
 
 
 class Attributes(NamedTuple):
@@ -34,7 +34,7 @@ class FaceAttributes(Task):
         num_classes: attributes.
         resolution: side of the square input picture in pixels.
         dropout: share of features that training drops.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
+        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` refuses, and for values outside their range.
     """

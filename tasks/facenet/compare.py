@@ -9,9 +9,9 @@ import numpy as np
 
 from tasks.facenet.draw import Shown, draw_pair
 from tasks.facenet.pairs import Floats, listed_distances
-from tasks.shared.images import read_image, to_pil
-from tasks.shared.picture_files import printable
-from tasks.shared.writing import write_picture, write_text
+from tasks.shared.files.writing import write_picture, write_text
+from tasks.shared.images.decode import read_image, to_pil
+from tasks.shared.images.files import printable
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tasks.facenet.metrics import Roc
 from tasks.facenet.pairs import Floats
 from tasks.shared.classification.draw import fit_text
-from tasks.shared.writing import save_figure
+from tasks.shared.files.writing import save_figure
 
 STRIP, SMALLEST = 14, 256  # pixels: height of a strip, and a picture's least width
 TILE, CAPTION, GAP, SHOWN = 120, 24, 14, 6  # pixels of a picture, of a caption and between; pairs of each kind

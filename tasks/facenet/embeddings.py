@@ -10,7 +10,7 @@ import pyarrow.parquet
 from torch import Tensor
 
 from tasks.facenet.pairs import Floats
-from tasks.shared.writing import whole_file
+from tasks.shared.files.writing import whole_file
 
 FORMATS = ("npz", "parquet")
 

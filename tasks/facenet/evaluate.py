@@ -14,9 +14,9 @@ from tasks.facenet.metrics import Roc, fold_accuracy, needed
 from tasks.facenet.pair_sets import AllPairs, ListedPairs, PairSet
 from tasks.facenet.pairs import Floats, Ints, Nearest
 from tasks.shared.contract import Targets
-from tasks.shared.gathering import gathered
-from tasks.shared.images import to_pil
-from tasks.shared.writing import write_picture, write_rows
+from tasks.shared.files.writing import write_picture, write_rows
+from tasks.shared.images.decode import to_pil
+from tasks.shared.processes.gathering import gathered
 
 log = logging.getLogger(__name__)
 

@@ -20,9 +20,9 @@ from tasks.facenet.margin import MarginLoss
 from tasks.facenet.metrics import check_far
 from tasks.facenet.pairs import count_pairs
 from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
-from tasks.shared.crops import center_crop, check_crop
 from tasks.shared.errors import UserError, check_count
-from tasks.shared.pooled_head import PooledHead
+from tasks.shared.images.crops import center_crop, check_crop
+from tasks.shared.network.pooled_head import PooledHead
 
 log = logging.getLogger(__name__)
 PAIRS = ("listed", "all")
@@ -43,7 +43,7 @@ class FaceNet(Task):
         pairs: "listed", those that the data lists, and all where it lists none; or "all".
         threshold: of squared distance, below which two pictures are taken for one person's; None is the run's own.
         embeddings: "npz" or "parquet", how they are saved.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
+        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` and `MarginLoss` refuse, and for values outside their range.
     """

@@ -15,11 +15,11 @@ from torchvision.ops import box_iou
 from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
 from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.rpn import propose
-from tasks.shared.benchmark import Options, Result, Suite
+from tasks.shared.benchmark.suite import Options, Result, Suite
+from tasks.shared.benchmark.timing import compare
 from tasks.shared.detection.benchmark import NEAR, same_detections
 from tasks.shared.detection.boxes import SCALES, encode
 from tasks.shared.detection.postprocess import Detections
-from tasks.shared.timing import compare
 
 CLASSES = 90  # without background
 TOTAL = 300  # proposals, and detections

@@ -9,7 +9,7 @@ from torchvision.ops import box_iou
 
 from tasks.shared.contract import Targets
 from tasks.shared.detection.evaluate import CocoEvaluator
-from tasks.shared.images import fit_scale
+from tasks.shared.images.decode import fit_scale
 
 IOU = 0.5
 
@@ -17,7 +17,7 @@ IOU = 0.5
 class ProposalEvaluator(CocoEvaluator):
     """`CocoEvaluator` with one number more, `rpn_recall`: the share of objects that a proposal overlaps with IoU 0.5.
 
-    resolution, resize: of the square that targets' boxes are in pixels of, see `tasks.shared.images.fitted_size`.
+    resolution, resize: of the square that targets' boxes are in pixels of, see `images.decode.fitted_size`.
     """
 
     def __init__(

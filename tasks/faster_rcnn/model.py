@@ -20,7 +20,7 @@ from tasks.shared.detection.boxes import clip
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import check_resize_agrees
 from tasks.shared.detection.postprocess import Detections, check_postprocess
-from tasks.shared.images import check_resize, fit, fit_scale, fitted_size
+from tasks.shared.images.decode import check_resize, fit, fit_scale, fitted_size
 
 CROP = 14  # side of a crop of the map: 14x14, and no max-pool
 

@@ -15,8 +15,8 @@ from tasks.planet.count import Occupied
 from tasks.planet.s2 import Floats, Ids
 from tasks.planet.sphere import coordinates
 from tasks.shared.errors import UserError
-from tasks.shared.reading import read_json
-from tasks.shared.writing import write_text
+from tasks.shared.files.reading import read_json
+from tasks.shared.files.writing import write_text
 
 LARGEST = 256 << 20  # bytes of a file of cells: a million of them have half of that
 FORMAT = "mobilenet-toolkit cells 1"

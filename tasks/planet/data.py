@@ -17,10 +17,10 @@ from tasks.planet.photos import Photos, read_photos, sides
 from tasks.planet.sample import TABLES, draw_geotagged_sample
 from tasks.planet.shards import read_shards
 from tasks.planet.split import Split
+from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
-from tasks.shared.inside import check_inside_all
-from tasks.shared.picture_files import printable
-from tasks.shared.picture_set import FolderPictures
+from tasks.shared.files.inside import check_inside_all
+from tasks.shared.images.files import printable
 
 log = logging.getLogger(__name__)
 LOOKED_UP = 500  # files of each split that are looked for before training

@@ -13,9 +13,9 @@ from tasks.planet.cells import Cells
 from tasks.planet.neighbours import neighbours
 from tasks.planet.photos import Photos
 from tasks.shared.classification.data import ClassificationData
+from tasks.shared.data.image_set import PictureDataset
+from tasks.shared.data.loading import make_loader
 from tasks.shared.errors import UserError
-from tasks.shared.loading import make_loader
-from tasks.shared.picture_set import PictureDataset
 
 log = logging.getLogger(__name__)
 

@@ -13,8 +13,8 @@ from tasks.planet.s2 import Floats
 from tasks.planet.sphere import great_circle_km
 from tasks.planet.table11 import table11
 from tasks.shared.contract import Targets
-from tasks.shared.gathering import gathered
-from tasks.shared.writing import write_rows, write_text
+from tasks.shared.files.writing import write_rows, write_text
+from tasks.shared.processes.gathering import gathered
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from tasks.planet.evaluate import PlaceEvaluator
 from tasks.planet.locate import check_answer, locate
 from tasks.planet.s2 import Floats
 from tasks.shared.contract import Normalize, Targets, Task
-from tasks.shared.crops import center_crop, check_crop
 from tasks.shared.errors import UserError
-from tasks.shared.pooled_head import PooledHead
+from tasks.shared.images.crops import center_crop, check_crop
+from tasks.shared.network.pooled_head import PooledHead
 
 TOP = 5  # cells that predictions.json lists
 
@@ -40,7 +40,7 @@ class PlaNet(Task):
         label_smoothing: share of the target that goes to the cells beside the right one, in equal parts; a place beside
             it that no cell covers gets none, and a cell without neighbours keeps its all.
         answer, place: how a belief becomes one place, see `tasks.planet.locate.locate`.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
+        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` refuses, and for values outside their range.
     """

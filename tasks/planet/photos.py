@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from tasks.planet.s2 import Floats
 from tasks.planet.split import Split
 from tasks.planet.table import read_table
+from tasks.shared.data.image_set import FolderPictures, Picked, Pictures
 from tasks.shared.errors import UserError
-from tasks.shared.packing import joined, packed
-from tasks.shared.picture_set import FolderPictures, Picked, Pictures
-from tasks.shared.progress import track
+from tasks.shared.files.packing import joined, packed
+from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)
 

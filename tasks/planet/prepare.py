@@ -11,8 +11,8 @@ from tasks.planet.partition import check_limits, partition
 from tasks.planet.s2 import levels
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
-from tasks.shared.progress import track
-from tasks.shared.writing import probe_file, save_figure
+from tasks.shared.files.writing import probe_file, save_figure
+from tasks.shared.terminal.progress import track
 
 
 def prepare(

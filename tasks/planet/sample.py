@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from tasks.planet.sample_drawing import draw_picture
 from tasks.planet.sample_world import World, moment, people
+from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.sample_folder import keep_sample
-from tasks.shared.writing import encode_picture
+from tasks.shared.files.writing import encode_picture
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn geotagged sample"

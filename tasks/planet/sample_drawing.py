@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tasks.planet.sample_world import Look
-from tasks.shared.drawing import any_colour, lighten, noise, photograph, rgb
+from tasks.shared.samples.drawing import any_colour, lighten, noise, photograph, rgb
 
 SIDE = (84, 104)  # pixels, of each side
 FINE = 2  # drawn so many times larger, for smooth edges

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.shared.data.splits import lot
 from tasks.shared.errors import UserError
-from tasks.shared.lots import lot
 
 BY = ("user", "time")
 

@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from tasks.planet.split import split_numbers
+from tasks.shared.data.table import read_columns
 from tasks.shared.errors import UserError
-from tasks.shared.table import read_columns
 
 # What a column may be called, in any case, where the user does not say.
 NAMES = {

@@ -11,7 +11,7 @@ from tasks.shared.detection.boxes import clip, decode
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import CocoEvaluator, check_resize_agrees
 from tasks.shared.detection.postprocess import Detections, check_postprocess, postprocess
-from tasks.shared.images import square
+from tasks.shared.images.decode import square
 from tasks.ssd.anchors import anchor_shapes, make_anchors
 from tasks.ssd.head import EXTRAS, SSDHead
 from tasks.ssd.loss import SSDLoss

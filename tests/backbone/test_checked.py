@@ -367,7 +367,11 @@ def test_addresses_are_taken_in_one_place() -> None:
     """And ctypes is used where libraries are loaded; runtime.py asks the C library for its heap."""
     expected = {
         "data_ptr": {"backbone/kernels/checked.py"},
-        "ctypes": {"backbone/kernels/__init__.py", "tasks/shared/jpeg_part.py", "tasks/shared/runtime.py"},
+        "ctypes": {
+            "backbone/kernels/__init__.py",
+            "tasks/shared/images/jpeg_part.py",
+            "tasks/shared/network/runtime.py",
+        },
         "call": {"backbone/kernels/checked.py"},  # of the kernels
     }
     found: dict[str, set[str]] = {what: set() for what in expected}

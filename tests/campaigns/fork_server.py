@@ -35,11 +35,11 @@ HEAVY = (
     "tasks.dogs.data",
     "tasks.face_attributes.model",
     "tasks.shared.classification",
-    "tasks.shared.commands",
+    "tasks.shared.commands.run",
     "tasks.shared.detection.data",
-    "tasks.shared.engine",
+    "tasks.shared.training.train",
     "tasks.shared.faces.data",
-    "tasks.shared.stages",
+    "tasks.shared.training.stages",
     "tasks.ssd",
 )
 

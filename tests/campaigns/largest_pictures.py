@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tasks.shared.images import read_image
-from tasks.shared.picture_limits import DEFAULT
+from tasks.shared.images.decode import read_image
+from tasks.shared.images.limits import DEFAULT
 from tests.limits import cost_of_reading
 
 SCANS = 50

@@ -68,7 +68,7 @@ def campaign(name: str, reader: Any, count: int, seed: int, chosen: int | None =
 
 def judge(result: dict[str, Any], reader: Any, file: Path, made: set[str]) -> str | None:
     """What is wrong with what a reader did, if anything."""
-    from tasks.shared.cli import TOLD, text_of
+    from tasks.shared.commands.cli import TOLD, text_of
     from tasks.shared.errors import UserError
 
     if result["kind"] == "died":

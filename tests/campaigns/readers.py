@@ -74,7 +74,7 @@ PICTURES: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def read_pictures() -> None:
-    from tasks.shared.images import read_image
+    from tasks.shared.images.decode import read_image
 
     for file in sorted(Path().iterdir()):
         read_image(file, exif=True)
@@ -245,7 +245,7 @@ def draw_film(folder: Path) -> None:
 
 
 def read_film() -> None:
-    from tasks.shared.video import read_frames
+    from tasks.shared.inference.video import read_frames
 
     for _ in read_frames("film.avi"):
         pass

@@ -26,9 +26,9 @@ RUN = ("task=classification", "data=image_folder", "data.root=.", "backbone.alph
 
 def draw_run(folder: Path) -> None:
     """A finished run in run/, as tools/train.py leaves it, as far as others read it."""
-    from tasks.shared.build import build_task
-    from tasks.shared.checkpoint import KEY
-    from tasks.shared.config import compose_config, plain
+    from tasks.shared.config.compose import compose_config, plain
+    from tasks.shared.network.build import build_task
+    from tasks.shared.records.checkpoint import KEY
 
     config = plain(compose_config("train", list(RUN)))
     config = {key: value for key, value in config.items() if key not in ("output", "resume")}
@@ -53,9 +53,9 @@ def draw_run(folder: Path) -> None:
 
 def read_checkpoint() -> None:
     """As predict does."""
-    from tasks.shared.build import load_task
-    from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
-    from tasks.shared.config import compose_config, parse_overrides, plain, run_config
+    from tasks.shared.config.compose import compose_config, parse_overrides, plain, run_config
+    from tasks.shared.network.build import load_task
+    from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
 
     path = find_checkpoint("run")
     loaded = load_checkpoint(path)
@@ -70,8 +70,8 @@ def read_checkpoint() -> None:
 
 def read_runs() -> None:
     """As figures and cost do."""
-    from tasks.shared.points import run_point
-    from tasks.shared.runs import find_runs
+    from tasks.shared.paper.points import run_point
+    from tasks.shared.records.runs import find_runs
 
     for run in find_runs(Path("run"), "classification"):
         run_point(run, Path("run"))
@@ -79,7 +79,7 @@ def read_runs() -> None:
 
 def draw_resumable(folder: Path) -> None:
     """A run of one epoch, which a resumed run has nothing to add to but its scores."""
-    from tasks.shared.commands import train
+    from tasks.shared.commands.run import train
 
     draw_class_folders(folder)
     sys.argv = ["tools/train.py", *RUN, "data.workers=0", "trainer.max_epochs=1", "data.batch_size=3", "output=run"]
@@ -88,8 +88,8 @@ def draw_resumable(folder: Path) -> None:
 
 def draw_waiting(folder: Path) -> None:
     """A run that was stopped in a stage."""
-    from tasks.shared.config import compose_config, plain
-    from tasks.shared.folders import MARK
+    from tasks.shared.config.compose import compose_config, plain
+    from tasks.shared.files.folders import MARK
 
     draw_class_folders(folder)
     (folder / "run/stages").mkdir(parents=True)
@@ -99,7 +99,7 @@ def draw_waiting(folder: Path) -> None:
 
 
 def resume() -> None:
-    from tasks.shared.commands import train
+    from tasks.shared.commands.run import train
 
     train(["resume=run"])
 

@@ -54,7 +54,7 @@ def build(folder: Path) -> dict[str, Path]:
         targets = {name: flags for name, flags in TARGETS.items() if name not in NEEDS or NEEDS[name] in cpu}
     sources = [str(path) for path in sorted((ROOT / "backbone/kernels").glob("*.cpp"))]
     commands = {name: [*KERNELS, *flags, *sources] for name, flags in targets.items()}
-    commands["jpeg"] = [str(ROOT / "tasks/shared/jpeg_part.cpp"), "-ljpeg"]
+    commands["jpeg"] = [str(ROOT / "tasks/shared/images/jpeg_part.cpp"), "-ljpeg"]
     found = {}
     for number, (name, arguments) in enumerate(commands.items()):
         library = folder / f"{number}.so"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tasks.shared.cli import run_tool
+from tasks.shared.commands.cli import run_tool
 
 TOOLS = Path(__file__).parents[2] / "tools"
 # A run of seconds: eight drawn pictures, a quarter of the width, 64 pixels.
@@ -39,7 +39,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"tools/{name}.py", *arguments])
-        monkeypatch.setattr("tasks.shared.cli.prepare_process", lambda: None)  # its signals would be pytest's
+        monkeypatch.setattr("tasks.shared.commands.cli.prepare_process", lambda: None)  # its signals would be pytest's
         command = {"eval": "evaluate"}.get(name, name)
         status, message = 0, ""
         try:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from tasks.shared.checkpoint import load_checkpoint
+from tasks.shared.records.checkpoint import load_checkpoint
 
 
 def teacher_of(place: Path) -> Path:

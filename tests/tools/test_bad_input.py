@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tasks.shared.config import groups
+from tasks.shared.config.compose import groups
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 
@@ -193,7 +193,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_run: Path, tool: Tool, tmp
 
 def test_a_checkpoint_cannot_name_code_to_run(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     content = torch.load(tiny_run / "checkpoints/best.ckpt", weights_only=True)
-    for target in ("os.system", "tasks.shared.cli.os.system", "tasks.shared.cli.sys.exit"):
+    for target in ("os.system", "tasks.shared.commands.cli.os.system", "tasks.shared.commands.cli.sys.exit"):
         content["mobilenet_toolkit"]["config"]["task"] = {"_target_": target, "name": "ssd", "command": "true"}
         torch.save(content, tmp_path / "evil.ckpt")
         answer = tool("eval", f"checkpoint={tmp_path}/evil.ckpt", f"output={tmp_path}/eval")

@@ -10,11 +10,11 @@ import pytest
 import torch
 
 import tasks
-from tasks.shared import benchmark
-from tasks.shared.benchmark import Options, Result, Suite, print_results, run_suites
+from tasks.shared.benchmark import suite as benchmark
+from tasks.shared.benchmark.suite import Options, Result, Suite, print_results, run_suites
+from tasks.shared.benchmark.timing import Comparison
 from tasks.shared.detection.benchmark import PAIRS, same_detections
 from tasks.shared.detection.postprocess import Detections
-from tasks.shared.timing import Comparison
 
 ROOT = Path(tasks.__file__).parents[1]
 

@@ -11,9 +11,9 @@ from PIL import Image
 from torch import nn
 
 from backbone import MobileNetV1, load_weights, read_weights
-from tasks.shared.build import load_task
-from tasks.shared.checkpoint import load_checkpoint
 from tasks.shared.classification import Classifier
+from tasks.shared.network.build import load_task
+from tasks.shared.records.checkpoint import load_checkpoint
 from tests.backbone.tflite_writer import MobileNetWriter
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tools.conftest import Tool

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import backbone.mobilenet
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
 from tests.tools.conftest import TOOLS, Tool
 
 

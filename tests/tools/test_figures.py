@@ -14,13 +14,13 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from PIL import Image
 
-from tasks.shared.checkpoint import write_weights
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.errors import UserError
-from tasks.shared.figures import cost_figure_4, cost_figure_5, figure_4, figure_5, write_figure
-from tasks.shared.meta import network_cost
-from tasks.shared.points import COUNTED, PAPER, Point, counted_points, paper_points, run_point
-from tasks.shared.runs import find_runs
+from tasks.shared.network.meta import network_cost
+from tasks.shared.paper.figures import cost_figure_4, cost_figure_5, figure_4, figure_5, write_figure
+from tasks.shared.paper.points import COUNTED, PAPER, Point, counted_points, paper_points, run_point
+from tasks.shared.records.checkpoint import write_weights
+from tasks.shared.records.runs import find_runs
 from tests.tools.conftest import Tool
 
 RESOLUTIONS = (224, 192, 160, 128)

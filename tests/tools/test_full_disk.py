@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.tasks.shared.files.folders import contents
 
-import tasks.shared.callbacks as callbacks
-from tasks.shared.checkpoint import load_checkpoint, write_weights
-from tasks.shared.config import compose_config, plain
+import tasks.shared.training.callbacks as callbacks
+from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.records.checkpoint import load_checkpoint, write_weights
 from tests.faults import closed, files_up_to
-from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 TABLE = "lat,lon\n" + "".join(f"{k % 80},{k % 170}\n" for k in range(200))
@@ -148,7 +148,7 @@ def test_a_full_standard_output_ends_in_one_line(tmp_path: Path) -> None:
 def test_a_log_that_cannot_be_written_ends_no_work(capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     import logging
 
-    from tasks.shared.cli import log_to_terminal, show_user_errors
+    from tasks.shared.commands.cli import log_to_terminal, show_user_errors
 
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full here")

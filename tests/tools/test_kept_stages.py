@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
-from tasks.shared import stages, targets
+from tasks.shared.config import targets
 from tasks.shared.distillation import report
 from tasks.shared.errors import UserError
+from tasks.shared.training import stages
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.shared.distillation.pupils import HOME, OWN_TARGETS
 from tests.tools.conftest import Tool

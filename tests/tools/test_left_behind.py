@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.tasks.shared.files.folders import contents
 
-from tasks.shared import callbacks, engine, stages
 from tasks.shared.errors import Lost, UserError
+from tasks.shared.training import callbacks, stages
+from tasks.shared.training import train as engine
 from tests.faults import closed, files_up_to
-from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 KILLED = """
 import os, signal
 from pathlib import Path
-from tasks.shared.module import TrainingModule
+from tasks.shared.training.module import TrainingModule
 own = TrainingModule.training_step
 def step(self, *arguments):
     if self.global_rank == 1 and not Path("killed").exists():

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from torch.distributed import DistBackendError
 
-from tasks.shared.cli import log_to_terminal
+from tasks.shared.commands.cli import log_to_terminal
 from tasks.shared.errors import AlreadyTold, UserError
-from tasks.shared.process import failing_as_one
+from tasks.shared.processes.ranks import failing_as_one
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 

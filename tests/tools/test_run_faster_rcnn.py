@@ -9,10 +9,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tasks.shared.build import build_task
-from tasks.shared.checkpoint import write_weights
-from tasks.shared.config import compose_config, plain
-from tasks.shared.isometric import isometric_init
+from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.network.build import build_task
+from tasks.shared.network.isometric import isometric_init
+from tasks.shared.records.checkpoint import write_weights
 from tests.tools.conftest import TOOLS, Tool
 
 TINY = (

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tasks.shared.benchmark import SUITES
-from tasks.shared.benchmark_startup import CASES, HEAVY, heavy_modules
+from tasks.shared.benchmark.startup import CASES, HEAVY, heavy_modules
+from tasks.shared.benchmark.suite import SUITES
 from tests.tools.conftest import TOOLS
 
 NAMES = sorted(file.stem for file in TOOLS.glob("*.py"))
@@ -27,6 +27,6 @@ def test_missing_paths_are_told_before_anything_heavy_is_imported(arguments: lis
 
 
 def test_heavy_modules_are_seen() -> None:
-    code = "import matplotlib, tasks.shared.cli"
+    code = "import matplotlib, tasks.shared.commands.cli"
     assert heavy_modules([sys.executable, "-c", code]) == ["matplotlib"]
     assert "torch" in HEAVY and SUITES["startup"].endswith("startup_suite")

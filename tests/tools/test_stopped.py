@@ -14,7 +14,8 @@ import pytest
 import torch
 import yaml
 
-from tasks.shared import engine, stages
+from tasks.shared.training import stages
+from tasks.shared.training import train as engine
 from tests.tools.conftest import TINY, TOOLS, Tool
 from tests.tools.test_resume import equal, weights
 
@@ -143,7 +144,7 @@ def test_converted_weights_are_no_run_to_go_on_with(tiny_run: Path, tool: Tool, 
 def test_a_run_that_another_process_trains_is_left_alone(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    code = "import sys; from pathlib import Path; from tasks.shared.folders import held\n"
+    code = "import sys; from pathlib import Path; from tasks.shared.files.folders import held\n"
     code += "with held(Path(sys.argv[1]), 'resume'): print('held', flush=True); sys.stdin.read()"
     other = subprocess.Popen(
         [sys.executable, "-c", code, run], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True

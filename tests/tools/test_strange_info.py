@@ -13,9 +13,9 @@ from PIL import Image
 from tasks.planet.cells import Cells
 from tasks.planet.count import Counter
 from tasks.planet.partition import partition
-from tasks.shared.build import build_task
-from tasks.shared.checkpoint import write_weights
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.network.build import build_task
+from tasks.shared.records.checkpoint import write_weights
 from tests.tools.conftest import Tool
 
 SMALL = ("backbone.alpha=0.1", "trainer=cpu", "data.workers=0")

@@ -1,4 +1,4 @@
-"""Resuming a checkpoint whose states are not what a run restores; tests/tasks/shared/test_restored.py tries all."""
+"""Resuming a checkpoint whose states are not what a run restores; training/test_restored.py tries all."""
 
 import shutil
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared.checkpoint import KEY
+from tasks.shared.records.checkpoint import KEY
 from tests.tools.conftest import Tool
 
 

@@ -10,7 +10,7 @@ from tests.tools.conftest import TOOLS
 
 NAME = "/nowhere/Ärger-猫-🐈"
 CODE = (
-    "import sys; from tasks.shared.streams import prepare_process; prepare_process(); "
+    "import sys; from tasks.shared.commands.streams import prepare_process; prepare_process(); "
     "print(sys.getfilesystemencoding(), sys.flags.optimize, sys.argv[1] == " + ascii(NAME) + ", '\\u2713 \\udc80')"
 )
 

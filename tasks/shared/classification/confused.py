@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tasks.shared.classification.draw import fit_text
-from tasks.shared.images import to_pil
+from tasks.shared.images.decode import to_pil
 
 SHOWN = 8  # pairs
 TILE, PLACES, CAPTION, GAP = 112, 3, 26, 12  # pixels of a picture, pictures a part, pixels of its caption and around

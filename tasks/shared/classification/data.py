@@ -7,13 +7,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from tasks.shared.crops import TrainCrop, check_crop
+from tasks.shared.data.decoded_cache import KeptPictures, bytes_to_keep
+from tasks.shared.data.image_set import POLICIES, PictureDataset, Pictures
+from tasks.shared.data.loading import loader_processes, make_loader
 from tasks.shared.distillation.lessons import Lesson
 from tasks.shared.errors import UserError
-from tasks.shared.images import OnCorrupt
-from tasks.shared.kept_pictures import KeptPictures, bytes_to_keep
-from tasks.shared.loading import loader_processes, make_loader
-from tasks.shared.picture_set import POLICIES, PictureDataset, Pictures
+from tasks.shared.images.crops import TrainCrop, check_crop
+from tasks.shared.images.decode import OnCorrupt
 
 
 class ClassificationData:

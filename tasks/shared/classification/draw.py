@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tasks.shared.escaped import one_line
+from tasks.shared.terminal.escaped import one_line
 
 SHOWN = 3
 MOST_ASPECT = 8

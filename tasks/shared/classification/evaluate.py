@@ -11,9 +11,9 @@ from torch import Tensor
 from tasks.shared.classification.confused import draw_confused
 from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
-from tasks.shared.escaped import in_diagram
-from tasks.shared.gathering import gathered
-from tasks.shared.writing import save_figure, write_picture, write_rows
+from tasks.shared.files.writing import save_figure, write_picture, write_rows
+from tasks.shared.processes.gathering import gathered
+from tasks.shared.terminal.escaped import in_diagram
 
 WORST = 15  # classes that the picture shows
 

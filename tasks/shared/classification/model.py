@@ -13,8 +13,8 @@ from tasks.shared.classification.draw import draw_answer
 from tasks.shared.classification.evaluate import TopKEvaluator
 from tasks.shared.classification.names import imagenet_ids, names_of
 from tasks.shared.contract import Normalize, Targets, Task
-from tasks.shared.crops import center_crop, check_crop
-from tasks.shared.pooled_head import PooledHead
+from tasks.shared.images.crops import center_crop, check_crop
+from tasks.shared.network.pooled_head import PooledHead
 
 TOP = 5
 
@@ -38,7 +38,7 @@ class Classifier(Task):
         noise_q: for labels that are often wrong: the generalised cross-entropy (1 - p^q) / q of the right class's
             probability p (Zhang and Sabuncu 2018). 0 is cross-entropy, which weighs doubtful labels most; 1 weighs all
             alike, and learns slowly. They take 0.7.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.crops.center_crop`.
+        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for a resolution below the backbone's deepest stride, and for shares outside their range.
     """

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tasks.shared.errors import UserError
-from tasks.shared.packing import packed
-from tasks.shared.reading import shown
+from tasks.shared.files.packing import packed
+from tasks.shared.files.reading import shown
 
 SHOWN = 20  # how many offenders a message lists
 NUMBERS = {"id", "image_id", "category_id", "height", "width"}

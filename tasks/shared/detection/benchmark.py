@@ -8,10 +8,10 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 from torchvision.ops import box_iou
 
-from tasks.shared.benchmark import Options, Result, Suite
+from tasks.shared.benchmark.suite import Options, Result, Suite
+from tasks.shared.benchmark.timing import compare
 from tasks.shared.detection.boxes import clip, decode, encode
 from tasks.shared.detection.postprocess import Detections, postprocess
-from tasks.shared.timing import compare
 
 SIDE = 300  # pixels
 CLASSES = 90  # without background

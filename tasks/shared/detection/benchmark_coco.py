@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.shared.benchmark import Options, Result, Suite
+from tasks.shared.benchmark.suite import Options, Result, Suite
+from tasks.shared.benchmark.timing import compare
 from tasks.shared.detection.evaluate import evaluate_detections
-from tasks.shared.timing import compare
 
 CLASSES = 80
 OBJECTS = 7.3  # a picture, the mean of COCO's val2017

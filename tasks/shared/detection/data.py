@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from tasks.shared.consent import asks_for
+from tasks.shared.config.consent import asks_for
+from tasks.shared.data.loading import make_loader
 from tasks.shared.detection.annotations import (
     SHOWN,
     CocoAnnotations,
@@ -21,10 +22,9 @@ from tasks.shared.detection.annotations import (
 from tasks.shared.detection.augment import flip_and_crop
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError, check_count
-from tasks.shared.images import OnCorrupt, check_resize, fit, fit_scale, read_image
-from tasks.shared.inside import check_inside
-from tasks.shared.loading import make_loader
-from tasks.shared.reading import read_names, whole_number
+from tasks.shared.files.inside import check_inside
+from tasks.shared.files.reading import read_names, whole_number
+from tasks.shared.images.decode import OnCorrupt, check_resize, fit, fit_scale, read_image
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class CocoDataset(Dataset):
         return len(self.annotations)
 
     def contents(self) -> Iterator[np.ndarray]:
-        """Arrays that tell these pictures from others, see `tasks.shared.contents.content_of`."""
+        """Arrays that tell these pictures from others, see `tasks.shared.records.contents.content_of`."""
         table = self.annotations
         yield from (table.image_ids, table.file_names, table.offsets, table.boxes, table.labels)
 

@@ -7,8 +7,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from tasks.shared.detection.postprocess import Detections
-from tasks.shared.escaped import one_line
-from tasks.shared.images import fit_scale
+from tasks.shared.images.decode import fit_scale
+from tasks.shared.terminal.escaped import one_line
 
 GOLDEN = 0.61803  # steps of the golden ratio around the hue circle keep neighbouring classes apart
 

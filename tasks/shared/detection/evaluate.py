@@ -14,7 +14,7 @@ from tasks.shared.contract import Targets
 from tasks.shared.detection.annotations import load_coco_json
 from tasks.shared.detection.postprocess import Detections
 from tasks.shared.errors import UserError
-from tasks.shared.writing import write_text
+from tasks.shared.files.writing import write_text
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 BACKENDS = ("faster", "pycocotools")

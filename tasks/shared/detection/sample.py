@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image, ImageDraw
 from tqdm import tqdm
 
-from tasks.shared.drawing import background, photograph, rgb
-from tasks.shared.sample_folder import keep_sample
-from tasks.shared.writing import encode_picture
+from tasks.shared.data.sample_folder import keep_sample
+from tasks.shared.files.writing import encode_picture
+from tasks.shared.samples.drawing import background, photograph, rgb
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn detection sample"

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tasks.shared.build import construct
 from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.network.build import construct
 
 
 def build_teacher(config: dict[str, Any]) -> Teacher | None:

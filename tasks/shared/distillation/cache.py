@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError, check_place
-from tasks.shared.writing import PART, cannot_write
+from tasks.shared.files.writing import PART, cannot_write
 
 ABOUT, ANSWERS, SEALS = "about.json", "answers.f16", "seals.u32"
 CHUNK = 1 << 20  # bytes that are written at once

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from tasks.shared.build import check_weights
 from tasks.shared.distillation.files import digest_of, leave_out, read_state
 from tasks.shared.distillation.inception_resnet import InceptionResnet
 from tasks.shared.distillation.module_network import ModuleNetwork
 from tasks.shared.distillation.teacher import Teacher, read_size
+from tasks.shared.network.build import check_weights
 
 SIDE = 160
 CLASSIFIER = ("logits",)  # of the people that it was trained on

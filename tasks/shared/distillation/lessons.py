@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from tasks.shared.consent import CACHE, cache_place
+from tasks.shared.config.consent import CACHE, cache_place
 from tasks.shared.contract import Data, Targets
-from tasks.shared.crops import center_crop
+from tasks.shared.data.image_set import Pictures
 from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.cache import Answers, checksum_of, keep_answers
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
-from tasks.shared.picture_set import Pictures
+from tasks.shared.images.crops import center_crop
 
 log = logging.getLogger(__name__)
 OWN_KEYS = ("choice", "stage", "cache", "cache_folder")  # of the config node `teacher`; the others are the teacher's

@@ -11,11 +11,11 @@ from rich.console import Console
 from torch import Tensor
 
 from backbone import count_cost
-from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.distillation.teacher import Teacher
-from tasks.shared.inference import network_of
-from tasks.shared.terminal import PlainTable
-from tasks.shared.writing import write_text
+from tasks.shared.files.writing import write_text
+from tasks.shared.network.fused import network_of
+from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
+from tasks.shared.terminal.tables import PlainTable
 
 FILE = "teacher_and_student.md"
 PREFIX = "teacher_"  # of the evaluator's figures of the teacher, which stand beside the student's of the same name

@@ -1,11 +1,11 @@
 """A run of ours as a teacher."""
 
-from tasks.shared.build import load_task
-from tasks.shared.checkpoint import find_checkpoint, load_checkpoint
 from tasks.shared.distillation.files import digest_of
 from tasks.shared.distillation.module_network import ModuleNetwork
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
+from tasks.shared.network.build import load_task
+from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
 
 NAMES = ("attributes", "class_names")  # under which a checkpoint's info says what outputs mean
 

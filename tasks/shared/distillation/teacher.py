@@ -46,7 +46,7 @@ class Teacher:
         channels: "rgb" or "bgr", the order that the network takes.
         output: "probabilities" become logits of at most 15 either way; "logits" and "as_is" (or None) stay as they are.
         class_names: what the outputs mean, where that is known.
-        crop: how pictures were cut for it in training, as `tasks.shared.crops.center_crop` calls it; None where that
+        crop: how pictures were cut for it in training, as `images.crops.center_crop` calls it; None where that
             is not known.
 
     Attributes: those, and

@@ -6,13 +6,13 @@ from typing import Any
 import timm
 from torch import Tensor
 
-from tasks.shared.build import check_weights
 from tasks.shared.distillation.files import digest_of, leave_out, read_state
 from tasks.shared.distillation.module_network import ModuleNetwork
 from tasks.shared.distillation.teacher import Teacher, read_size
 from tasks.shared.errors import UserError
-from tasks.shared.planned import planned
-from tasks.shared.timm_backbone import check_timm_name
+from tasks.shared.network.build import check_weights
+from tasks.shared.network.planned import planned
+from tasks.shared.network.timm_backbone import check_timm_name
 
 
 def timm_teacher(

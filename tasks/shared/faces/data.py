@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.shared.data.image_set import Picked, Pictures
+from tasks.shared.data.splits import draw_lots
 from tasks.shared.errors import UserError
 from tasks.shared.faces.celeba import SIDES, read_celeba
 from tasks.shared.faces.dataset import FaceData, Faces
@@ -15,9 +17,7 @@ from tasks.shared.faces.lfw import find_pairs, read_pairs
 from tasks.shared.faces.people import People, check_people, check_share, read_people, split_people, without
 from tasks.shared.faces.sample import draw_celeba_sample, draw_lfw_sample
 from tasks.shared.faces.unlabelled import read_unlabelled, short_names
-from tasks.shared.lots import draw_lots
-from tasks.shared.picture_files import printable
-from tasks.shared.picture_set import Picked, Pictures
+from tasks.shared.images.files import printable
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val")

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from tasks.shared.classification.data import ClassificationData
-from tasks.shared.loading import make_loader
-from tasks.shared.picture_set import PictureDataset, Pictures
+from tasks.shared.data.image_set import PictureDataset, Pictures
+from tasks.shared.data.loading import make_loader
 
 
 class Faces(NamedTuple):

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
-from tasks.shared.inside import check_inside
-from tasks.shared.picture_files import SUFFIXES, printable
-from tasks.shared.picture_set import FolderPictures
-from tasks.shared.reading import read_names, whole_number
+from tasks.shared.files.inside import check_inside
+from tasks.shared.files.reading import read_names, whole_number
+from tasks.shared.images.files import SUFFIXES, printable
 
 log = logging.getLogger(__name__)
 Shot = tuple[str, int]  # a person's name, and the number of a picture, from 1

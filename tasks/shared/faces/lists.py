@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.shared.errors import UserError
-from tasks.shared.packing import packed
-from tasks.shared.reading import read_lines, whole_number
+from tasks.shared.files.packing import packed
+from tasks.shared.files.reading import read_lines, whole_number
 
 NAMED = 3  # rows that a message names
 

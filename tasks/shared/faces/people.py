@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from tasks.shared.data.image_set import FolderPictures
+from tasks.shared.data.splits import draw_lots
 from tasks.shared.errors import UserError
-from tasks.shared.lots import draw_lots
-from tasks.shared.picture_files import SUFFIXES, describe, files_by_folder, printable
-from tasks.shared.picture_set import FolderPictures
+from tasks.shared.images.files import SUFFIXES, describe, files_by_folder, printable
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
 from tasks.shared.faces.celeba import ATTRIBUTE_LIST, IDENTITY_LIST, IMAGES, PARTITION_LIST
 from tasks.shared.faces.drawn.face import CELEBA, LFW, Frame, draw_face
 from tasks.shared.faces.drawn.person import ATTRIBUTES, Person, attributes_of, draw_look, draw_person
-from tasks.shared.sample_folder import keep_sample
-from tasks.shared.writing import encode_picture
+from tasks.shared.files.writing import encode_picture
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 CELEBA_FORMAT, LFW_FORMAT = "drawn CelebA sample", "drawn LFW sample"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
+from tasks.shared.data.image_set import FolderPictures, Pictures
+from tasks.shared.data.shards import COMPRESSED, Beside, read_shard_index
 from tasks.shared.errors import UserError
-from tasks.shared.packing import packed
-from tasks.shared.picture_files import SUFFIXES, describe, files_below, printable
-from tasks.shared.picture_set import FolderPictures, Pictures
-from tasks.shared.reading import read_lines
-from tasks.shared.shards import COMPRESSED, Beside, read_shard_index
+from tasks.shared.files.packing import packed
+from tasks.shared.files.reading import read_lines
+from tasks.shared.images.files import SUFFIXES, describe, files_below, printable
 
 log = logging.getLogger(__name__)
 LOOKED_UP = 500  # files of a list that are looked for before training

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from backbone import LayerCost
 from tasks.shared.errors import UserError
-from tasks.shared.folders import CONFIG, METRICS
-from tasks.shared.meta import network_cost
+from tasks.shared.files.folders import CONFIG, METRICS
+from tasks.shared.network.meta import network_cost
 from tasks.shared.paper.counting import Counter
 from tasks.shared.paper.rows import Preset, Row, Table
 from tasks.shared.paper.sheets import Found
-from tasks.shared.runs import Run, find_runs
+from tasks.shared.records.runs import Run, find_runs
 
 log = logging.getLogger(__name__)
 SAMPLE = "_sample"  # how the names of drawn data sets end

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from backbone import Cost
 from tasks.shared.errors import UserError, check_count
-from tasks.shared.meta import network_config, network_cost
+from tasks.shared.network.meta import network_config, network_cost
 from tasks.shared.paper.grids import Cell, Grid
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.shared.config import (
+from tasks.shared.config.compose import (
     check_keys,
     compose_config,
     experiment_keys,
@@ -20,10 +20,10 @@ from tasks.shared.config import (
     plain,
     quote_paths,
 )
-from tasks.shared.consent import hear
+from tasks.shared.config.consent import hear
 from tasks.shared.errors import UserError, check_count
+from tasks.shared.files.writing import make_folder, probe_file, write_text
 from tasks.shared.paper.tables import NUMBERS, classes_of
-from tasks.shared.writing import make_folder, probe_file, write_text
 
 if TYPE_CHECKING:
     from tasks.shared.paper.accuracy import Accuracies
@@ -96,7 +96,7 @@ def _compose(others: list[Override], composed: DictConfig) -> DictConfig:
 
 
 def _one_network(config: DictConfig, settings: dict[str, Any]) -> None:
-    from tasks.shared.meta import network_config, network_cost
+    from tasks.shared.network.meta import network_config, network_cost
     from tasks.shared.paper.budget import Budget, budget_data, budget_grid, sized_networks
     from tasks.shared.paper.composed import cost_data, cost_grids
     from tasks.shared.paper.grids import Grid, as_markdown, as_text
@@ -160,8 +160,8 @@ def _figures(settings: dict[str, Any], accuracies: "Accuracies | None") -> str:
     """Figures 4 and 5 drawn beside a document that is written to a file, and its section that shows them."""
     if settings["output"] is None or settings["images"] is None:
         return ""
-    from tasks.shared.figures import TASK, draw_figures
     from tasks.shared.paper.document import figures_section
+    from tasks.shared.paper.figures import TASK, draw_figures
 
     runs = settings["runs"] if accuracies and TASK in accuracies.tasks else None
     drawn = draw_figures(runs, str(Path(settings["output"]).parent / settings["images"]), paper=True)

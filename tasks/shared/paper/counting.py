@@ -12,8 +12,8 @@ from torchvision.models import get_model
 from backbone import Cost, LayerCost, MobileNetV1, count_cost
 from backbone.layers import ConvNormAct
 from backbone.mobilenet import SeparableConv
-from tasks.shared.config import compose_config
-from tasks.shared.meta import meta_network, network_config, network_cost
+from tasks.shared.config.compose import compose_config
+from tasks.shared.network.meta import meta_network, network_config, network_cost
 from tasks.shared.paper.rows import Network, Preset
 from tasks.shared.paper.verdict import Number
 

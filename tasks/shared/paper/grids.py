@@ -8,9 +8,9 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.text import Text
 
-from tasks.shared.escaped import escaped
 from tasks.shared.paper.sheets import Figure, Line, Sheet, State
-from tasks.shared.terminal import PlainTable
+from tasks.shared.terminal.escaped import escaped
+from tasks.shared.terminal.tables import PlainTable
 
 STYLES: dict[State, str] = {"equal": "green", "differs": "yellow", "alarm": "bold red", "": ""}
 UNLIMITED = 1000  # columns of what is no terminal

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from tasks.shared.contract import Task
-from tasks.shared.meta import meta_network
+from tasks.shared.network.meta import meta_network
 from tasks.shared.paper.counting import Counter
 from tasks.shared.paper.rows import Preset
 from tasks.shared.paper.sheets import Figure, Line, Sheet, State

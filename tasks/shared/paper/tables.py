@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig, OmegaConf
 
-from tasks.shared.config import CONFIGS
+from tasks.shared.config.compose import CONFIGS
 from tasks.shared.errors import UserError
 from tasks.shared.paper import applications, imagenet
 from tasks.shared.paper.rows import Preset

@@ -15,8 +15,8 @@ from tasks.classification.benchmark_inference import Case, inference_suite, same
 from tasks.classification.benchmark_onnx import to_onnx
 from tasks.classification.benchmark_run import run_suite
 from tasks.classification.benchmark_train import LOOSE, SAME, TRAINED, make_step, same_losses, train_suite
-from tasks.shared.benchmark import Options, Result
-from tasks.shared.roofline import most_operations
+from tasks.shared.benchmark.roofline import most_operations
+from tasks.shared.benchmark.suite import Options, Result
 
 SMALL = {"resolution": 64}
 ONE = Options(rounds=1)

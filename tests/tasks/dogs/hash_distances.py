@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import scan
-from tasks.shared.picture_files import find_pictures
+from tasks.shared.images.files import find_pictures
 
 CHANGED = 150  # pictures that are changed
 

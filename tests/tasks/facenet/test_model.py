@@ -16,7 +16,7 @@ from tasks.facenet.embeddings import Embedding
 from tasks.facenet.margin import MarginLoss
 from tasks.facenet.model import FaceNet
 from tasks.shared.errors import UserError
-from tasks.shared.isometric import isometric_init
+from tasks.shared.network.isometric import isometric_init
 from tests.tasks.facenet.people import People, list_pairs, write_picture
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 from backbone import MobileNetV1
 from tasks.faster_rcnn import FasterRCNN
 from tasks.faster_rcnn.model import FasterRCNNOutputs
-from tasks.shared.isometric import isometric_init
+from tasks.shared.network.isometric import isometric_init
 
 
 def make_task(

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from tasks.faster_rcnn.evaluate import ProposalEvaluator
 from tasks.faster_rcnn.model import Found
-from tasks.shared.images import fit_scale
+from tasks.shared.images.decode import fit_scale
 from tests.tasks.faster_rcnn.conftest import random_boxes
 from tests.tasks.faster_rcnn.slow_loss import slow_iou
 

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from tasks.faster_rcnn import FasterRCNN
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.detection.boxes import encode
 from tasks.shared.detection.data import CocoData
 from tasks.shared.errors import UserError
-from tasks.shared.images import GREY
+from tasks.shared.images.decode import GREY
 from tests.tasks.faster_rcnn.conftest import make_task, outputs_of
 
 R = 96

@@ -9,11 +9,11 @@ from torch import nn
 
 from backbone import MobileNetV1
 from tasks.faster_rcnn import FasterRCNN
-from tasks.shared.build import build_task
-from tasks.shared.checkpoint import load_checkpoint, write_weights
 from tasks.shared.classification import Classifier
-from tasks.shared.config import compose_config, plain
-from tasks.shared.transfer import adopt_backbone, freeze, start_from
+from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.network.build import build_task
+from tasks.shared.network.transfer import adopt_backbone, freeze, start_from
+from tasks.shared.records.checkpoint import load_checkpoint, write_weights
 from tests.tasks.faster_rcnn.conftest import make_task, pictures, random_boxes, target
 
 TARGETS = [target([10, 10, 60, 60], [50, 40, 90, 90], labels=(1, 0)), target()]

@@ -16,7 +16,7 @@ from tasks.planet.model import PlaNet
 from tasks.planet.neighbours import neighbours
 from tasks.planet.photos import read_photos
 from tasks.shared.errors import UserError
-from tasks.shared.images import to_pil
+from tasks.shared.images.decode import to_pil
 from tests.tasks.planet.conftest import SHOTS, picture, write_photos, write_table
 from tests.tasks.planet.places import draw_places
 from tests.tasks.planet.places import write_table as write_places

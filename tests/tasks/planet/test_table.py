@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 
 from tasks.planet.table import Rows, read_table
-from tasks.shared import table as shared_table
+from tasks.shared.data import table as shared_table
 from tasks.shared.errors import UserError
 from tests.tasks.planet.places import draw_places, write_table
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from tasks.shared.encoded import EncodedImage
+from tasks.shared.images.encoded import EncodedImage
 
 SMOOTH = np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8)
 

@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from tasks.shared.build import build_data, build_task, target_of
-from tasks.shared.config import CONFIGS, compose_config, plain
+from tasks.shared.config.compose import CONFIGS, compose_config, plain
 from tasks.shared.contract import Data, Evaluator, Targets, Task
-from tasks.shared.module import update_evaluator
+from tasks.shared.network.build import build_data, build_task, target_of
+from tasks.shared.training.module import update_evaluator
 
 TASKS = sorted(file.stem for file in (CONFIGS / "task").glob("*.yaml"))
 SAMPLES = {

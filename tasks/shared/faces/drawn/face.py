@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from tasks.shared.drawing import any_colour, noise, photograph
 from tasks.shared.faces.drawn.canvas import FINE, Canvas, Pose, Tone, mix
 from tasks.shared.faces.drawn.features import (
     draw_brows,
@@ -20,6 +19,7 @@ from tasks.shared.faces.drawn.features import (
 from tasks.shared.faces.drawn.hair import draw_beard, draw_hair, draw_hair_behind
 from tasks.shared.faces.drawn.person import HAIR_COLOURS, SKINS, Look, Person
 from tasks.shared.faces.drawn.things import draw_earrings, draw_glasses, draw_hat
+from tasks.shared.samples.drawing import any_colour, noise, photograph
 
 BLURRED = 0.2  # of the pictures are not quite in focus
 SOFT = 190  # levels above it are squeezed, not cut

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from tasks.shared.drawing import any_colour
 from tasks.shared.faces.drawn.canvas import Canvas, Points, Tone, curve, ellipse, mix
 from tasks.shared.faces.drawn.features import DARK, WHITE, outline
 from tasks.shared.faces.drawn.person import Look, Person
+from tasks.shared.samples.drawing import any_colour
 
 METALS = ((226.0, 176.0, 54.0), (214.0, 216.0, 224.0), (244.0, 240.0, 232.0))
 

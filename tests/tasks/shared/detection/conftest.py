@@ -9,7 +9,7 @@ import torch
 from tasks.shared.contract import Batch
 from tasks.shared.detection.annotations import CocoAnnotations, read_annotations
 from tasks.shared.detection.data import CocoData, CocoDataset
-from tasks.shared.images import OnCorrupt
+from tasks.shared.images.decode import OnCorrupt
 
 R = 64
 

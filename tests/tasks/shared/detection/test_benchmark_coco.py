@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.shared.benchmark import Options
+from tasks.shared.benchmark.suite import Options
 from tasks.shared.detection import benchmark_coco
 from tasks.shared.detection.benchmark_coco import FOUND, SIDE, are_equal, coco_suite, draw_evaluation
 from tasks.shared.detection.evaluate import evaluate_detections

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tasks.shared.errors import UserError
-from tasks.shared.images import read_image
+from tasks.shared.images.decode import read_image
 from tests.tasks.shared.detection.conftest import R, color_of_the_last, dataset, epoch_of, ids, make_data, same
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.shared import targets
+from tasks.shared.config import targets
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.shared.distillation.pupils import OWN_TARGETS
 

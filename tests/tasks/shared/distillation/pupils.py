@@ -10,12 +10,12 @@ from PIL import Image
 from torch import Tensor
 
 from backbone import MobileNetV1
-from tasks.shared.config import compose_config, plain, quote_paths
+from tasks.shared.config.compose import compose_config, plain, quote_paths
 from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
-from tasks.shared.crops import center_crop
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
-from tasks.shared.pooled_head import PooledHead
+from tasks.shared.images.crops import center_crop
+from tasks.shared.network.pooled_head import PooledHead
 
 HOME = "tests.tasks.shared.distillation.pupils"
 OWN_TARGETS = frozenset(f"{HOME}.{name}" for name in ("Copier", "ClassCopier", "make_teacher", "missing"))

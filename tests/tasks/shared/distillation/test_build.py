@@ -9,7 +9,7 @@ import timm
 import torch
 from omegaconf import OmegaConf
 
-from tasks.shared.config import CONFIGS, compose_config, groups, plain, quote_paths
+from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain, quote_paths
 from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.inception_resnet import InceptionResnet
 from tasks.shared.distillation.lessons import OWN_KEYS, teacher_of

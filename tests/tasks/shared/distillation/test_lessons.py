@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.shared.build import build_data
-from tasks.shared.crops import center_crop
 from tasks.shared.distillation.cache import Answers, keep_answers
 from tasks.shared.distillation.lessons import Lesson, teach, teacher_if_there, teacher_of, view_of
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
+from tasks.shared.images.crops import center_crop
+from tasks.shared.network.build import build_data
 from tests.tasks.shared.distillation.pupils import CALLS, make_teacher, taught_config
 
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from backbone import count_cost
-from tasks.shared.build import build_task
-from tasks.shared.checkpoint import KEY
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.contract import Task
 from tasks.shared.distillation.run import run_teacher
 from tasks.shared.errors import UserError
+from tasks.shared.network.build import build_task
+from tasks.shared.records.checkpoint import KEY
 from tests.tasks.shared.distillation.bombs import Bomb
 
 NAMES = ["hat", "smile", "beard"]

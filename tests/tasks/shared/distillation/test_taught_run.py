@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared import engine, targets
-from tasks.shared.checkpoint import KEY, Checkpoint, load_checkpoint
+from tasks.shared.config import targets
 from tasks.shared.distillation import report
-from tasks.shared.engine import train
 from tasks.shared.errors import UserError
-from tasks.shared.module import TrainingModule
-from tasks.shared.scoring import score_checkpoint
+from tasks.shared.records.checkpoint import KEY, Checkpoint, load_checkpoint
+from tasks.shared.training import train as engine
+from tasks.shared.training.module import TrainingModule
+from tasks.shared.training.score import score_checkpoint
+from tasks.shared.training.train import train
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.shared.distillation.pupils import (
     CALLS,

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.shared.data.image_set import Pictures
 from tasks.shared.errors import UserError
 from tasks.shared.faces.dataset import FaceData, Faces
-from tasks.shared.picture_set import Pictures
 from tests.tasks.shared.faces.conftest import OPTIONS
 
 

@@ -10,10 +10,10 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_curve
 
-from tasks.shared.crops import center_crop
 from tasks.shared.faces.data import celeba_sample, lfw_sample
 from tasks.shared.faces.dataset import FaceData
-from tasks.shared.images import to_pil
+from tasks.shared.images.crops import center_crop
+from tasks.shared.images.decode import to_pil
 
 SIDE, FAR = 16, 1e-2
 CUT = {"celeba": 0.85, "lfw": 0.6}  # crop_share, as configs/data

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tasks.shared.config import compose_config, plain
+from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.errors import UserError
 from tasks.shared.paper.accuracy import Accuracies
 from tasks.shared.paper.counting import Counter

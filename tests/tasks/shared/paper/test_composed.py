@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from backbone import Cost, count_cost
-from tasks.shared.config import compose_config
+from tasks.shared.config.compose import compose_config
 from tasks.shared.errors import UserError
 from tasks.shared.paper.budget import Budget, Sized, budget_grid, sized_networks
 from tasks.shared.paper.composed import cost_data, cost_grids, group, stage, times

@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 import backbone.mobilenet
-from tasks.shared.config import CONFIGS, compose_config
+from tasks.shared.config.compose import CONFIGS, compose_config
 from tasks.shared.paper.counting import Counter
 from tasks.shared.paper.results import fill_tables
 from tasks.shared.paper.rows import Preset

@@ -1,0 +1,1 @@
+"""Our speed against a named peer's."""

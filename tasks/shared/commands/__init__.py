@@ -1,0 +1,1 @@
+"""From a tool's overrides to what it does."""

@@ -1,0 +1,1 @@
+"""Composing configs, and what a config may ask for."""

@@ -1,0 +1,227 @@
+"""Composing configs, and telling users what is wrong with their overrides. Imports nothing heavy."""
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from tasks.shared.config.consent import hear
+from tasks.shared.config.types import FREE, expected_kind
+from tasks.shared.errors import UserError
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+# Keys whose values are paths: they may hold spaces, accents, brackets, commas and `=`, all of which Hydra would parse.
+PATH_KEYS = (
+    "annotations", "cache", "cache_folder", "cells", "checkpoint", "classes", "images", "index", "input", "minival",
+    "output", "pair", "pairs", "path", "pictures", "resume", "root", "run", "runs", "shards", "source", "table",
+    "test_root", "unlabelled",
+)  # fmt: skip
+DEVICE_KEYS = ("accelerator", "devices", "strategy")
+OPTIONAL_GROUPS = ("experiment", "recipe")
+
+
+def groups() -> dict[str, list[str]]:
+    """Config groups and their options, as the folders of configs/ hold them."""
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in sorted(CONFIGS.iterdir())
+        if folder.is_dir()
+    }
+
+
+def quote_paths(arguments: list[str]) -> list[str]:
+    """Overrides with the values of path-valued keys quoted for Hydra's parser, unless they are already."""
+    return [_quote(argument) for argument in arguments]
+
+
+def _quote(argument: str) -> str:
+    match = re.fullmatch(r"(\+{0,2}[\w.]+)=(.*)", argument, re.DOTALL)
+    if not match or match[1].split(".")[-1] not in PATH_KEYS:
+        return argument
+    key, value = match.groups()
+    if value in ("null", "true", "false", "") or (len(value) > 1 and value[0] == value[-1] and value[0] in "'\""):
+        return argument
+    value = re.sub(r"(\\+)(?='|$)", r"\1\1", value).replace("'", "\\'").replace("${", "\\${")
+    return f"{key}='{value}'"
+
+
+def open_free(arguments: list[str]) -> list[str]:
+    """Overrides that may add keys to a free node, which Hydra takes for `++key` alone."""
+    free = rf"[\w.]+\.({'|'.join(FREE)})(\.[\w.]+)?="
+    return [f"++{argument}" if re.match(free, argument) else argument for argument in arguments]
+
+
+def parse_overrides(arguments: list[str]) -> list[Override]:
+    """Hydra overrides; a UserError names the one that is none."""
+    parser, parsed = OverridesParser.create(), []
+    for argument in arguments:
+        try:
+            parsed.append(parser.parse_override(argument))
+        except HydraException as error:
+            raise UserError(
+                f"cannot read {argument!r}; expected key=value ({str(error).splitlines()[0]}). A value with commas, "
+                "brackets or = in it needs quotes of its own: key=\"'value'\""
+            ) from error
+    for override in parsed:
+        group = override.key_or_group
+        if (
+            is_group(override)
+            and group not in OPTIONAL_GROUPS
+            and not override.is_delete()
+            and override.value() is None
+        ):
+            raise UserError(f"{override.input_line}: choose one of {', '.join(groups()[group])}")
+    return parsed
+
+
+def is_group(override: Override) -> bool:
+    return override.key_or_group in groups()
+
+
+def compose_config(name: str, arguments: list[str]) -> DictConfig:
+    """Compose configs/<name>.yaml with overrides that have been checked."""
+    arguments = open_free(arguments)
+    try:
+        if GlobalHydra.instance().is_initialized():  # inside a job of hydra.main
+            return compose(name, overrides=arguments)
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(name, overrides=arguments)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise UserError(str(error).strip()) from error
+
+
+def experiment_keys(overrides: list[Override]) -> set[str]:
+    """The keys that the chosen experiment sets, or the several, and the groups that they choose."""
+    keys = set()
+    for chosen in (o.value() for o in overrides if o.key_or_group == "experiment"):
+        for name in filter(None, chosen if isinstance(chosen, list) else [chosen]):
+            config = OmegaConf.load(CONFIGS / "experiment" / f"{name}.yaml")
+            assert isinstance(config, DictConfig)
+            picked = [key for entry in config.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry]
+            keys |= {str(key).split("/")[-1] for key in picked} | set(_keys(config))
+    return keys
+
+
+def check_keys(overrides: list[Override], config: DictConfig) -> None:
+    """Every override must set a key that `config` has, to a value of the kind that it has there.
+
+    A UserError lists the nearest keys to all that do not exist. The values of a sweep are left to each of its runs.
+    """
+    problems = []
+    for override in overrides:
+        key = override.key_or_group
+        if key.startswith("hydra.") or (is_group(override) and not override.is_delete()):
+            continue
+        if override.is_delete():
+            problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
+        elif not _has(config, key):
+            problems.append(f"unknown key {key!r}; {_nearest(key, config)}")
+        elif override.is_sweep_override() or key.endswith(DEVICE_KEYS):
+            continue
+        elif expected := expected_kind(key, OmegaConf.select(config, key), override.value()):
+            problems.append(f"{override.input_line}; expected {expected}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _has(config: DictConfig, key: str) -> bool:
+    node: Any = config
+    for part in key.split("."):
+        if not OmegaConf.is_dict(node) or part not in list(node):  # `in node` is false for ???
+            return False
+        if part in FREE:
+            return True
+        node = node._get_node(part)
+    return True
+
+
+def _nearest(key: str, config: DictConfig) -> str:
+    known = _keys(config)
+    last = key.split(".")[-1]
+    same = [k for k in known if k.split(".")[-1] == last]
+    close = difflib.get_close_matches(key, [*known, *groups()], n=4, cutoff=0.5)
+    by_last = [k for k in known if difflib.SequenceMatcher(None, k.split(".")[-1], last).ratio() > 0.75]
+    found = list(dict.fromkeys([*same, *close, *by_last]))[:5]
+    if found:
+        return f"the nearest keys: {', '.join(found)}"
+    return f"the top-level keys: {', '.join(str(k) for k in config)}"
+
+
+def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, config):
+        key = f"{prefix}{name}"
+        keys.append(key)
+        node = config._get_node(name)
+        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
+            keys += _keys(node, f"{key}.")
+    return keys
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """Resolved, plain data; a UserError names every key that is missing."""
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        container = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(str(error).splitlines()[0]) from error
+    if missing:
+        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in missing))
+    assert isinstance(container, dict)
+    return {str(k): v for k, v in container.items()}
+
+
+def run_config(
+    run: dict[str, Any], overrides: list[Override], tool: DictConfig, source: str
+) -> tuple[DictConfig, DictConfig]:
+    """A run's config with overrides applied, and the tool's own keys with theirs.
+
+    run: the config that a checkpoint carries. data and the teacher to compare with can be chosen anew, and of trainer
+    what it runs on; what makes the network is the checkpoint's. From here on it asks for nothing (`consent.py`) but
+    what `overrides` say.
+    """
+    hear(overrides, carried=True)
+    name = run["task"]["name"]
+    chosen = [o for o in overrides if is_group(o)]
+    for override in overrides:
+        if override.is_sweep_override():
+            raise UserError(f"{override.input_line}: one value is expected here; quote it if it holds a comma")
+    for override in chosen:
+        if override.key_or_group == "task" and override.value() == name:
+            continue
+        if override.key_or_group == "task":
+            raise UserError(f"{source} was trained with task={name}, not {override.input_line}")
+        if override.key_or_group not in ("data", "teacher", "trainer"):
+            raise UserError(f"{override.input_line}: {override.key_or_group} is fixed by the checkpoint {source}")
+    config = OmegaConf.create(run)
+    fresh = [o for o in chosen if o.key_or_group != "task"]
+    if fresh:
+        composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in fresh)])
+        for override in fresh:
+            if override.key_or_group in ("data", "teacher"):
+                config[override.key_or_group] = composed[override.key_or_group]
+            else:  # of the trainer only what it runs on: the rest is the run's recipe
+                config["trainer"].update({key: composed["trainer"][key] for key in DEVICE_KEYS})
+    own = OmegaConf.create(OmegaConf.to_container(tool))
+    values = [o for o in overrides if not is_group(o)]
+    both = OmegaConf.merge(config, own)
+    assert isinstance(both, DictConfig)
+    check_keys(values, both)
+    for override in values:
+        # What data has from the task, such as its crop, is a value of its own in a checkpoint: it follows all the same.
+        node, _, key = override.key_or_group.partition(".")
+        was = OmegaConf.select(config, override.key_or_group)
+        if node == "task" and was is not None and OmegaConf.select(config, f"data.{key}") == was:
+            OmegaConf.update(config, f"data.{key}", override.value())
+        target = own if override.key_or_group.split(".")[0] in list(own) else config
+        OmegaConf.update(target, override.key_or_group, override.value(), force_add=True)
+    assert isinstance(own, DictConfig)
+    return config, own

@@ -1,0 +1,127 @@
+"""The configs of the runs that come before a run, from the command's settings. Imports nothing heavy."""
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from tasks.shared.config.compose import (
+    DEVICE_KEYS,
+    check_keys,
+    compose_config,
+    is_group,
+    parse_overrides,
+    plain,
+    quote_paths,
+)
+from tasks.shared.config.stage_places import check_names
+from tasks.shared.errors import UserError
+from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
+
+log = logging.getLogger(__name__)
+NOT_OF_A_RUN = ("output", "resume", MAX_MEGAPIXELS)  # but of the command
+NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
+RUNS_ON = (*DEVICE_KEYS, "precision")  # of trainer: where a network is trained, not what it becomes
+READ_BY = ("workers", "keep_gb")  # of data: how pictures are read, not which
+
+
+def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict[str, Any]:
+    """A run's config with those of its stages, each whole, and with the path of a teacher that is one of them.
+
+    overrides: the command's. output: the run's folder. The config of a stage that is kept for later runs has its
+    folder as `output`. Stages that the run does not need are left out, with a line that says why.
+    """
+    stages = {str(name): own for name, own in (job["stages"] or {}).items() if own is not None}
+    check_names(stages)
+    init, teacher = job["init"], job["teacher"]
+    named, instead = teacher.get("stage"), _instead(teacher)
+    left_out: dict[str, str] = {}
+    if init["run"] is not None:
+        left_out = {name: "init.run" for name in stages if instead or name != named}
+        init = init | {"stage": None}
+    if instead and named in stages and named != init["stage"]:
+        left_out[named] = instead
+    if left_out:
+        why = " and ".join(dict.fromkeys(left_out.values()))
+        log.info("stages %s: left out, as %s is given", ", ".join(left_out), why)
+    kept = {name: own for name, own in stages.items() if name not in left_out}
+    job = job | {"init": init, "stages": {name: _stage_config(name, job, overrides, own) for name, own in kept.items()}}
+    return taught_by_stages(job, output)
+
+
+def stage_folder(name: str, stage: dict[str, Any], output: Path) -> Path:
+    """Where a stage of the run in `output` is trained."""
+    return Path(stage["output"]) if "output" in stage else output / "stages" / name
+
+
+def _instead(teacher: dict[str, Any]) -> str | None:
+    """What takes the place of the stage that the config node `teacher` names, if anything."""
+    if teacher.get("choice") != "run":
+        return f"teacher={teacher.get('choice')}"
+    return None if teacher.get("path") is None else "teacher.path"
+
+
+def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: list[str]) -> dict[str, Any]:
+    """The config of a stage: composed from the command's settings, then its own.
+
+    A stage with an `output` of its own is to be the same for many runs: what is said of data and device reaches it,
+    and nothing else. It gets a folder in there by its config.
+    """
+    try:
+        own = quote_paths(own)
+        keys = {o.key_or_group for o in parse_overrides(own)}
+        if MAX_MEGAPIXELS in keys:
+            raise UserError(f"{MAX_MEGAPIXELS} is set on the command line, for all stages")
+        not_of_this = (*NOT_OF_A_STAGE, "teacher") if "teacher" in keys else NOT_OF_A_STAGE
+        given = [o for o in parse_overrides(overrides) if not o.key_or_group.startswith(not_of_this)]
+        both = [str(o.input_line) for o in given]
+        if "output" in keys:
+            chosen = [f"task={job['task']['name']}", f"data={job['data']['choice']}"]
+            both = chosen + [str(o.input_line) for o in given if o.key_or_group.startswith("data.")]
+        both += own
+        check_keys(parse_overrides(own), compose_config("train", [line for line in both if _chooses(line)]))
+        config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
+    except UserError as error:
+        raise UserError(f"stages.{name}: {error}") from error
+    place = config["output"]
+    config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
+    if "output" not in keys:
+        return config
+    if "trainer" not in keys:
+        device = {key: job["trainer"][key] for key in RUNS_ON if f"trainer.{key}" not in keys}
+        config["trainer"] = config["trainer"] | device
+    return config | {"output": str(Path(str(place)) / _digest(config))}
+
+
+def _chooses(line: str) -> bool:
+    return is_group(parse_overrides([line])[0])
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """Eight hexadecimal digits of what a network becomes by this config."""
+    trainer = {key: value for key, value in config["trainer"].items() if key not in RUNS_ON}
+    data = {key: value for key, value in config["data"].items() if key not in READ_BY}
+    told = json.dumps(config | {"trainer": trainer, "data": data}, sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+
+def taught_by_stages(job: dict[str, Any], output: Path) -> dict[str, Any]:
+    """With `teacher.path` of the stages, and of the run itself, whose `teacher.stage` names a stage before them."""
+    stages: dict[str, dict[str, Any]] = {}
+    for name, config in (*job["stages"].items(), ("this run", job)):
+        teacher = config["teacher"]
+        named = teacher.get("stage")
+        if named is not None and _instead(teacher):
+            config = config | {"teacher": teacher | {"stage": None}}
+        elif named is not None:
+            if named not in stages:
+                known = ", ".join(stages) or "none"
+                raise UserError(
+                    f"teacher.stage={named}: no such stage before {name}; there are {known}. A stage that learns from "
+                    "labels says teacher=none"
+                )
+            path = str(stage_folder(named, stages[named], output))
+            config = config | {"teacher": teacher | {"path": path}}
+        stages[name] = config
+    return stages.pop("this run") | {"stages": stages}

@@ -1,0 +1,210 @@
+"""Whole pictures with a label each: class folders, and a data set that crops them."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+from torchvision.transforms import v2
+
+from tasks.shared.errors import UserError
+from tasks.shared.images.crops import TrainCrop, center_crop, random_crop, random_crop_of
+from tasks.shared.images.decode import OnCorrupt, read_image
+from tasks.shared.images.encoded import EncodedImage
+from tasks.shared.images.files import SUFFIXES, describe, files_by_folder, printable
+
+log = logging.getLogger(__name__)
+POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
+
+
+class Pictures(Protocol):
+    """Pictures by index."""
+
+    labels: np.ndarray
+    """(N,) int64."""
+
+    def name(self, index: int) -> str:
+        """The path of a picture, or whatever names it."""
+
+    def read(self, index: int) -> Tensor:
+        """(3, H, W) uint8. Raises UserError naming it if it cannot be read."""
+
+    def encoded(self, index: int) -> EncodedImage | None:
+        """As its file is; None where `read` gives anything else than the whole file decoded. Raises as `read` does."""
+        return None
+
+    def contents(self) -> Iterator[np.ndarray]:
+        """Arrays (N, ...) that tell these pictures from others, see `tasks.shared.records.contents.content_of`."""
+        return iter(())
+
+
+class FolderPictures(Pictures):
+    """Pictures of class folders, upright. Names live in one array, which loader processes share."""
+
+    def __init__(self, root: Path, names: np.ndarray, labels: np.ndarray):
+        self.root, self.names, self.labels = root, names, labels
+
+    def name(self, index: int) -> str:
+        return printable(self._path(index))
+
+    def read(self, index: int) -> Tensor:
+        return read_image(self._path(index), exif=True)
+
+    def encoded(self, index: int) -> EncodedImage | None:
+        return EncodedImage.read(self._path(index), exif=True)
+
+    def contents(self) -> Iterator[np.ndarray]:
+        yield self.names
+
+    def _path(self, index: int) -> Path:
+        return self.root / os.fsdecode(bytes(self.names[index]))
+
+
+class Picked(Pictures):
+    """Some of other pictures, at `rows` (N,), with labels (N,), -1 where not given."""
+
+    def __init__(self, pictures: Pictures, rows: np.ndarray, labels: np.ndarray | None = None):
+        self.pictures, self.rows = pictures, rows
+        self.labels = np.full(len(rows), -1) if labels is None else labels
+
+    def name(self, index: int) -> str:
+        return self.pictures.name(int(self.rows[index]))
+
+    def read(self, index: int) -> Tensor:
+        return self.pictures.read(int(self.rows[index]))
+
+    def encoded(self, index: int) -> EncodedImage | None:
+        return self.pictures.encoded(int(self.rows[index]))
+
+    def contents(self) -> Iterator[np.ndarray]:
+        return (array[self.rows] for array in self.pictures.contents())
+
+
+def class_folders(root: Path) -> list[str]:
+    """The names of the folders in `root`, sorted. Raises UserError where there are none."""
+    return _folders_and_loose(root)[0]
+
+
+def _folders_and_loose(root: Path) -> tuple[list[str], list[str]]:
+    """The names of the folders in `root`, and of the pictures that lie beside them; sorted."""
+    if not root.is_dir():
+        raise UserError(f"{root}: no such folder; expected a folder for each class in it")
+    folders, loose = [], []
+    for entry in sorted(root.iterdir()):
+        if entry.is_dir() and not entry.name.startswith("."):
+            folders.append(entry.name)
+        elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
+            loose.append(entry.name)
+    if not folders:
+        found = f"{len(loose)} pictures, such as {printable(loose[0])}, but no folders" if loose else "no folders"
+        raise UserError(f"{root}: holds {found}; expected one for each class, with its pictures")
+    if foreign := [name for name in folders if printable(name) != name]:
+        raise UserError(f"{root}: the folder {printable(foreign[0])} names a class, but is no UTF-8; rename it")
+    return folders, loose
+
+
+def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
+    """Every picture below `root`/<class>; the label is the place of the class in `classes`.
+
+    A folder that is not among `classes`, or that holds no picture, is an error; a class without a folder is none.
+    What is left out is counted and told.
+    """
+    (folders, loose), index = _folders_and_loose(root), {name: label for label, name in enumerate(classes)}
+    if unknown := [name for name in folders if name not in index]:
+        raise UserError(
+            f"{root}: {len(unknown)} of its {len(folders)} folders are none of the {len(classes)} classes: "
+            f"{', '.join(unknown[:5])}"
+        )
+    found, others = files_by_folder(root, folders)
+    if empty := [folder for folder, files in found.items() if not files]:
+        instead = f"; there are others: {describe(others)}" if others else ""
+        raise UserError(
+            f"{root}: {len(empty)} class folders hold no pictures ({', '.join(SUFFIXES)}): "
+            f"{', '.join(empty[:5])}{instead}"
+        )
+    if others:
+        log.warning("%s: left out %d files, %s; pictures are %s",
+                    root, others.total(), describe(others), ", ".join(SUFFIXES))  # fmt: skip
+    if loose:
+        log.warning("%s: left out %d pictures that lie in no class's folder, such as %s",
+                    root, len(loose), printable(loose[0]))  # fmt: skip
+    labels = np.repeat([index[folder] for folder in found], [len(files) for files in found.values()])
+    return FolderPictures(root, np.array(list(chain(*found.values()))), labels)
+
+
+class PictureDataset(Dataset):
+    """Pictures as squares of `resolution` pixels; targets have `index`, `file`, `size`, and `label` (int), `class_id`.
+
+    Asked for (epoch, index), which also seeds the random crop. With `train` None the centre is taken, as evaluation
+    does (`crop`, `crop_share`: see `tasks.shared.images.crops.center_crop`).
+    policy: of `POLICIES`, torchvision's augmentation by name. lesson: what a teacher adds to targets. labels: False
+    leaves `label` and `class_id` out.
+    """
+
+    def __init__(
+        self,
+        pictures: Pictures,
+        class_ids: Sequence[str],
+        resolution: int,
+        on_corrupt: OnCorrupt,
+        *,
+        train: TrainCrop | None = None,
+        policy: str | None = None,
+        crop: str = "short_side",
+        crop_share: float = 0.875,
+        seed: int = 0,
+        lesson: Callable[[int, Tensor], dict[str, Any]] | None = None,
+        labels: bool = True,
+    ):
+        self.pictures, self.resolution, self.on_corrupt, self.train = pictures, resolution, on_corrupt, train
+        self.class_ids = class_ids
+        self.crop, self.crop_share, self.seed = crop, crop_share, seed
+        self.lesson, self.labels = lesson, labels
+        self.policy = None if policy is None else POLICIES[policy]()
+
+    def __len__(self) -> int:
+        return len(self.pictures.labels)
+
+    def contents(self) -> Iterator[np.ndarray]:
+        yield self.pictures.labels
+        yield from self.pictures.contents()
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
+        epoch, index = key
+        rng = np.random.default_rng((self.seed, epoch, index))
+        name = self.pictures.name(index)
+        try:
+            image, size, whole = self._cut(index, rng)
+        except UserError as error:
+            self.on_corrupt.handle(name, error)
+            return None
+        target: dict[str, Any] = {"index": index, "file": name, "size": size}
+        if self.labels:
+            label = int(self.pictures.labels[index])
+            target |= {"label": label, "class_id": self.class_ids[label]}
+        if self.lesson is not None and whole is not None:
+            target |= self.lesson(index, whole)
+        if self.policy is not None and self.train is not None:
+            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+                torch.manual_seed(int(rng.integers(2**62)))
+                image = self.policy(image)
+        return image, target
+
+    def _cut(self, index: int, rng: np.random.Generator) -> tuple[Tensor, tuple[int, int], Tensor | None]:
+        """The square, the picture's height and width, and the picture where all of it is decoded.
+
+        That is for the centre's crop, and for a teacher; a random crop needs less of a file.
+        """
+        if self.train is not None and self.lesson is None and (encoded := self.pictures.encoded(index)) is not None:
+            return *random_crop_of(encoded, self.resolution, rng, self.train), None
+        whole = self.pictures.read(index)
+        size = (whole.shape[-2], whole.shape[-1])
+        if self.train is None:
+            return center_crop(whole, self.resolution, self.crop, self.crop_share), size, whole
+        return random_crop(whole, self.resolution, rng, self.train), size, whole

@@ -1,0 +1,1 @@
+"""From a config to a network, and what its weights start from."""

@@ -1,0 +1,1 @@
+"""One process of several: its rank, its failures, its memory."""

@@ -1,0 +1,89 @@
+"""Finished runs on disk: finding and reading them."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.shared.config.carried import check_config
+from tasks.shared.errors import UserError
+from tasks.shared.files.folders import CONFIG, METRICS
+from tasks.shared.files.reading import read_json, read_yaml, shown
+from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
+
+log = logging.getLogger(__name__)
+MOST = 1e300  # of a figure; whole numbers may have thousands of digits, which no float holds
+NODES = ("task", "data", "backbone", "trainer")  # of a run's config, that are read here or by what builds its network
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its resolved config, and its final metrics by name."""
+
+    path: Path
+    config: dict[str, Any]
+    metrics: dict[str, float]
+
+
+def find_runs(folder: Path, task: str | None) -> list[Run]:
+    """The finished runs of `task` (None: any) in `folder` and below it, in the order of their paths; others are logged.
+
+    Raises UserError if there is none, and for files of a run that cannot be read.
+    """
+    if not folder.is_dir():
+        raise UserError(f"runs={folder}: no such folder")
+    runs = []
+    for file in sorted(folder.rglob(CONFIG)):
+        config = read_yaml(file)
+        if reason := _unfit(file.parent, config, task):
+            log.info("skipped %s: %s", file.parent, reason)
+        else:
+            runs.append(Run(file.parent, check_config(config, str(file)), read_metrics(file.parent / METRICS)))
+    if not runs:
+        kind = "" if task is None else f" of task={task}"
+        raise UserError(
+            f"runs={folder}: no finished run{kind} in it or below it; expected folders that tools/train.py "
+            f"has written, which hold {CONFIG} and {METRICS}"
+        )
+    return runs
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """The config of a run that was begun. Raises UserError for a file that holds anything else."""
+    config = read_yaml(file)
+    if reason := _no_config(config):
+        raise UserError(f"{file}: {reason}")
+    return check_config(config, str(file))
+
+
+def _no_config(config: Any) -> str | None:
+    """Why this is no run's config."""
+    if not isinstance(config, dict) or "resolution" not in config:
+        return f"its {CONFIG} is no run's"
+    lacking = [node for node in NODES if not isinstance(config.get(node), dict)]
+    return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}" if lacking else None
+
+
+def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
+    """Why this is no finished run of `task` (None: of any)."""
+    if reason := _no_config(config):
+        return reason
+    if task is not None and config["task"].get("name") != task:
+        return f"task={config['task'].get('name')}"
+    return None if (folder / METRICS).is_file() else f"it holds no {METRICS}, so it is not finished"
+
+
+def read_metrics(file: Path) -> dict[str, float]:
+    """Final metrics by name. Raises UserError for a file that holds anything else."""
+    metrics = read_json(file)
+    if not isinstance(metrics, dict):
+        raise UserError(f"{file}: holds a {type(metrics).__name__}; expected numbers by name")
+    for name, value in metrics.items():
+        if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > MOST:
+            raise UserError(f"{file}: {shown(name)[1:-1]}={shown(value)}; expected a number")
+    return metrics
+
+
+def class_count(run: Run) -> int:
+    """How many classes the run's network tells apart."""
+    return load_checkpoint(find_checkpoint(run.path)).num_classes

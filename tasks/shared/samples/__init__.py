@@ -1,0 +1,1 @@
+"""Drawing the sample data sets."""

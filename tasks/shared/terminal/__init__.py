@@ -1,0 +1,1 @@
+"""What reaches a terminal, and names that a stranger may have chosen."""

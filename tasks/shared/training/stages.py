@@ -1,0 +1,196 @@
+"""Runs before a run: what it starts from, or what it is compared with."""
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+from rich.console import Console
+from torch import Tensor
+
+from tasks.shared.config.stage_configs import stage_folder
+from tasks.shared.contract import Task, TeacherInfo
+from tasks.shared.distillation.lessons import teachable, teacher_of
+from tasks.shared.errors import UserError
+from tasks.shared.files.folders import CONFIG, METRICS, check_plain, claimed, held, remove
+from tasks.shared.files.writing import probe_folder, write_text
+from tasks.shared.network.build import build_data, build_task, task_class
+from tasks.shared.network.meta import check_new
+from tasks.shared.processes.ranks import is_first_process
+from tasks.shared.records.checkpoint import Checkpoint, load_checkpoint
+from tasks.shared.records.runs import read_metrics
+from tasks.shared.terminal.tables import PlainTable
+from tasks.shared.training.callbacks import leading
+from tasks.shared.training.settings import check_settings
+from tasks.shared.training.train import train
+
+log = logging.getLogger(__name__)
+SIGN_OF_LIFE = 600  # seconds after which a run that waits for another one says so again
+
+
+class Promised(NamedTuple):
+    """A teacher that is to be trained in a stage."""
+
+    name: str
+    num_outputs: int
+    class_names: list[str] | None = None
+
+
+def train_with_stages(
+    config: dict[str, Any], output: Path, resume: Checkpoint | None = None, other_data: bool = False
+) -> dict[str, float]:
+    """Train what `config["stages"]` holds, a whole config by name, in `output`/stages/<name>, then the run itself.
+
+    The run starts from the stage that `init.stage` names, and learns from the one that `teacher.stage` names. Its
+    metrics.json has the figures of all but the teacher too, as `<stage>_<metric>`, and `gain_over_<stage>` in the
+    metric that picks the best checkpoint. What was interrupted goes on where it was: stages that are complete are not
+    run again. A stage whose config has an `output` is trained there, for later runs as well.
+
+    `output` is this process's, with the config in it. other_data: go on even if the data are others than before.
+    """
+    stages: dict[str, dict[str, Any]] = config.get("stages") or {}
+    first, teacher = config["init"].get("stage"), (config.get("teacher") or {}).get("stage")
+    if first is not None and str(first) not in stages:
+        raise UserError(f"init.stage={first}: no such stage; there are {', '.join(stages) or 'none'}")
+    if not stages:
+        return train(config, output, resume, other_data)
+    if resume is None:
+        _check(config, stages)
+    figures = {}
+    for number, (name, stage) in enumerate(stages.items(), start=1):
+        log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
+        figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
+    if first is not None:
+        config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output.absolute()))}}
+    log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
+    metrics = train(config, output, resume, other_data)
+    compared = {name: stage for name, stage in figures.items() if name != teacher}
+    if not compared or not is_first_process():
+        return metrics
+    curves = task_class(config).curves
+    metrics |= _compare(metrics, compared, curves)
+    write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
+    _print_stages({**compared, "this run": metrics}, curves)
+    return metrics
+
+
+def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
+    """Find out what is wrong with any stage before the first one is trained."""
+    runs = (*stages.items(), ("this run", config))
+    teachers = {(each.get("teacher") or {}).get("stage") for _, each in runs}
+    promised: dict[str, TeacherInfo] = {}
+    for name, each in runs:
+        try:
+            check_settings(each)
+            if "output" in each and not Path(each["output"], METRICS).exists():
+                probe_folder("output", Path(each["output"]))
+            data, named = build_data(each), (each.get("teacher") or {}).get("stage")
+            teacher = teacher_of(each) if named is None else promised[str(named)]
+            taught = None if teacher is None else teacher.num_outputs
+            count = task_class(each).count_outputs(data, taught)
+            check_new(each, count)
+            task = build_task(each, count)
+            if teacher is not None:
+                task.check_teacher(teacher, data.info)
+                teachable(data, each)
+            task.evaluator(data, data.info)
+            if name in teachers:
+                promised[name] = _promise(name, task)
+        except UserError as error:
+            raise type(error)(f"stage {name}: {error}") from error
+
+
+def _promise(name: str, task: Task) -> TeacherInfo:
+    """What the network of a stage will be, as far as `Task.check_teacher` asks."""
+    with torch.no_grad():
+        answers = task.eval()(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
+    if not isinstance(answers, Tensor) or answers.ndim != 2:
+        raise UserError(
+            f"teacher.stage={name}: its network does not answer a picture with K numbers; nobody learns from it"
+        )
+    return Promised(f"stage {name}", answers.shape[1])
+
+
+def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:
+    config = {key: value for key, value in stage.items() if key != "output"}
+    if (folder / METRICS).exists():
+        log.info("%s: made before, in %s", name, folder)
+        return read_metrics(folder / METRICS)
+    if "output" not in stage or not is_first_process():  # the others are this one's own
+        return _go_on(name, config, folder)
+    with _alone(name, folder):
+        if (folder / METRICS).exists():
+            log.info("%s: made meanwhile, in %s", name, folder)
+            return read_metrics(folder / METRICS)
+        log.info("%s: is kept in %s for later runs", name, folder)
+        return _go_on(name, config, folder)
+
+
+@contextmanager
+def _alone(name: str, folder: Path) -> Iterator[None]:
+    """Wait while another run trains the same stage. The lock ends with the process that holds it, however that ends."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        file = folder.with_name(f"{folder.name}.lock")
+        if file.is_symlink():  # filelock before 3.20.1 would empty the file that it leads to
+            raise UserError(f"stages.{name}: {file} is a symbolic link; expected a lock of this toolkit; remove it")
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("%s: another run trains it in %s; waiting for that one", name, folder)
+            while not lock.is_locked:
+                with suppress(Timeout):
+                    lock.acquire(timeout=SIGN_OF_LIFE, poll_interval=1)
+                    break
+                log.info("%s: still waiting for the run that trains it in %s, which is alive", name, folder)
+    except OSError as error:
+        raise UserError(f"stages.{name}: {folder.parent} cannot be written ({error.strerror or error})") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _go_on(name: str, config: dict[str, Any], folder: Path) -> dict[str, float]:
+    """Train a stage, or what is left of it."""
+    last, key = folder / "checkpoints" / "last.ckpt", f"stages.{name}"
+    if not is_first_process():
+        return train(config, folder, load_checkpoint(last) if last.exists() else None)
+    if not last.exists() and not (folder / CONFIG).exists():
+        with claimed(folder, lambda _: {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}, key):
+            try:
+                return train(config, folder)
+            except UserError as error:
+                if not error.lost and not any(folder.rglob("*.ckpt")):
+                    remove(folder)
+                raise
+    check_plain(folder, key)
+    with held(folder, key):
+        return train(config, folder, load_checkpoint(last) if last.exists() else None)
+
+
+def _compare(
+    metrics: dict[str, float], stages: dict[str, dict[str, float]], curves: tuple[str, ...]
+) -> dict[str, float]:
+    """The stages' figures under names of their own, and what the run has gained over each."""
+    figures = {f"{name}_{curve}": stage[curve] for name, stage in stages.items() for curve in curves if curve in stage}
+    best = leading(curves, metrics)
+    gains = {
+        f"gain_over_{name}": metrics[best] - stage[best]
+        for name, stage in stages.items()
+        if best is not None and best in stage
+    }
+    return figures | gains
+
+
+def _print_stages(rows: dict[str, dict[str, float]], curves: tuple[str, ...]) -> None:
+    table = PlainTable("stage", *curves)
+    for name, figures in rows.items():
+        table.add_row(name, *(f"{figures[curve]:.4f}" if curve in figures else "" for curve in curves))
+    Console().print(table)

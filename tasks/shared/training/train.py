@@ -1,0 +1,212 @@
+"""Training a run, from a config to a folder with everything that it leaves behind."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+import yaml
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from backbone.kernels import kernels
+from tasks.shared.contract import Data, Task
+from tasks.shared.distillation.lessons import teach, teacher_of
+from tasks.shared.distillation.report import report_student
+from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.errors import UserError
+from tasks.shared.files.folders import CONFIG, names_in
+from tasks.shared.files.names import same_classes
+from tasks.shared.files.writing import faults_told, make_folder, write_picture, write_text
+from tasks.shared.network.build import build_data, build_task, check_kind, initialise, load_task, task_class
+from tasks.shared.network.meta import check_new
+from tasks.shared.network.runtime import keep_heap, pick_device, pick_precision
+from tasks.shared.network.transfer import freeze, source_of, start_from, warn_if_seen
+from tasks.shared.processes.ranks import failing_as_one, is_first_process
+from tasks.shared.records.checkpoint import Checkpoint
+from tasks.shared.records.contents import check_contents, content_of
+from tasks.shared.records.curves import Curves
+from tasks.shared.records.report import draw_curves, print_metrics
+from tasks.shared.training.callbacks import Checkpoints, LineProgress, WholeCheckpoints
+from tasks.shared.training.module import TrainingModule
+from tasks.shared.training.score import score_checkpoint
+from tasks.shared.training.settings import check_settings, try_optimizer
+
+log = logging.getLogger(__name__)
+
+
+def train(
+    config: dict[str, Any], output: Path, resume: Checkpoint | None = None, other_data: bool = False
+) -> dict[str, float]:
+    """Train a run in the folder `output`, which is this process's, and score its best checkpoint.
+
+    config: composed and resolved, plain data. resume: the checkpoint to go on from; other_data: even if the data are
+    others than before.
+    Leaves config.yaml, checkpoints/{last,best}.ckpt, logs/, metrics.json, the evaluator's results, pictures/ and
+    curves.png in `output`; no checkpoints if something is wrong before an epoch is done. Returns the final metrics.
+    """
+    settings, staged = config["trainer"], bool(config.get("stages"))
+    check_settings(config)
+    data = build_data(config)
+    teacher = teacher_of(config)
+    pl.seed_everything(config["seed"], verbose=False)  # after the teacher, which may draw: a student starts like any
+    taught = None if teacher is None else teacher.num_outputs
+    num_classes = task_class(config).count_outputs(data, taught)
+    task, info = _student(config, data, num_classes, teacher, resume)
+    lessons = teach(data, teacher, config) if teacher is not None else None
+    frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])
+    evaluator = task.evaluator(data, info)
+    train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
+    if len(train_loader) == 0:
+        raise UserError("there are no training pictures for a single batch; expected at least one a process")
+    contents = {"train": content_of(train_loader.dataset), "val": content_of(val_loader.dataset)}
+    if resume is not None:
+        check_contents(resume.more.get("contents"), contents, config["data"].get("choice"), other_data)
+    module = TrainingModule(
+        task,
+        evaluator,
+        config,
+        info,
+        num_classes,
+        train_loader,
+        contents=contents,
+        frozen=frozen,
+        ema_decay=settings["ema_decay"],
+        channels_last=settings["channels_last"],
+        lessons=lessons,
+    )
+    if settings["compile"]:
+        module.task.compile()
+    try_optimizer(task, config["optim"])
+    folder = output / "checkpoints"
+    trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
+    _check_shares(trainer.world_size, {"train on": train_loader, "validate on": val_loader})
+    if is_first_process():
+        make_folder(folder, "output")
+        write_text(output / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
+        for name, report in data.reports.items():
+            if isinstance(report, Image.Image):
+                write_picture(output / name, report, "output")
+            else:
+                write_text(output / name, report, "output")
+        log.info("run: %s", output)
+        if trainer.strategy.root_device.type == "cpu" and not kernels():
+            log.info(
+                "backbone/kernels were not compiled when this was installed; steps take longer (docs/performance.md)"
+            )
+    keep_heap()
+    try:
+        # Resuming reads our own checkpoint: weights_only, as everywhere.
+        path = resume.path if resume else None
+        with failing_as_one(trainer, output), faults_told(output / "logs", "output"):
+            trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
+    except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
+        raise SystemExit(stop.code or 1) from stop
+    except UserError as error:
+        begun = resume is None and trainer.current_epoch == 0 and not staged
+        if begun and trainer.is_global_zero and not error.lost:
+            for checkpoint in folder.glob("*.ckpt"):  # of no use: who has made the run's folder removes it without one
+                checkpoint.unlink(missing_ok=True)
+        raise
+    if not trainer.is_global_zero:
+        return {}
+    best = folder / "best.ckpt"
+    metrics = score_checkpoint(best if best.exists() else folder / "last.ckpt", config, output)
+    draw_curves(output, task.curves)
+    print_metrics(metrics)
+    if teacher is not None:
+        report_student(config, teacher, metrics, output)
+    return metrics
+
+
+def _check_shares(processes: int, loaders: dict[str, DataLoader]) -> None:
+    """Raise UserError where a process would have no picture: those that have one would wait for it."""
+    for purpose, loader in loaders.items():
+        if (count := len(loader.dataset)) < processes:  # type: ignore[arg-type]
+            raise UserError(
+                f"trainer.devices: {processes} processes, but {count} pictures to {purpose}; expected at least one "
+                "for each; give fewer"
+            )
+
+
+def _student(
+    config: dict[str, Any], data: Data, num_classes: int, teacher: Teacher | None, resume: Checkpoint | None
+) -> tuple[Task, dict[str, Any]]:
+    """The network to train, with the weights that it starts or goes on from, and what its checkpoints say of its names.
+
+    Raises UserError where network, data and teacher do not go together.
+    """
+    if resume is None:
+        check_new(config, num_classes)
+        task = build_task(config, num_classes)
+        initialise(task, config)
+    else:
+        if data.info and not same_classes(data.info, resume.info):
+            raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
+        task = load_task(config, resume.weights, num_classes, str(resume.path))
+    check_kind(task, data, config)
+    info = data.info
+    if teacher is not None:
+        task.check_teacher(teacher, info)
+        info = info or task.taught_info(teacher)
+    if resume is None:
+        if (source := source_of(config["init"])) is not None:
+            start_from(task, source, config["init"]["head"], info)
+        warn_if_seen(data, source, config["backbone"])
+    return task, info
+
+
+def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoints) -> pl.Trainer:
+    """Lightning's Trainer for the config node `trainer`."""
+    # Lightning's notes on what our defaults have decided would hide those that matter.
+    for library in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(library).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",
+        ".*The number of training batches.*",
+        ".*GPU available but not used.*",
+        ".*module\\(s\\) in eval mode at the start of training.*",  # the moving average
+        ".*recommended to use `self.log.*sync_dist=True.*",  # the evaluator has gathered already
+        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
+    ):
+        warnings.filterwarnings("ignore", message)
+    # A resumed run keeps the first part's log, and writes to a folder that is new.
+    parts = [name.removeprefix("version_") for name in names_in(output / "logs")]
+    version = max((int(part) + 1 for part in parts if part.isdecimal() and len(part) < 10), default=0)
+    progress: Callback = RichProgressBar() if sys.stdout.isatty() else LineProgress()
+    # The last epoch is validated too: the largest divisor of the epochs that is not above the wish.
+    wish, epochs = settings["val_every_epochs"], settings["max_epochs"]
+    val_every = next(every for every in range(min(wish, epochs), 0, -1) if epochs % every == 0)
+    arguments = dict(
+        accelerator=settings["accelerator"],
+        devices=settings["devices"],
+        strategy=settings["strategy"],
+        precision=pick_precision(pick_device(settings["accelerator"]), settings["precision"]),
+        max_epochs=settings["max_epochs"],
+        check_val_every_n_epoch=val_every,
+        gradient_clip_val=settings["gradient_clip_norm"],
+        limit_train_batches=settings["limit_train_batches"],
+        limit_val_batches=settings["limit_val_batches"],
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,  # ours shards, and seeds by epoch
+        benchmark=torch.cuda.is_available(),
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        log_every_n_steps=10,
+        logger=[Curves(output / "logs" / f"version_{version}")],
+        callbacks=[checkpoints, progress, LearningRateMonitor("step")],
+        plugins=[WholeCheckpoints()],
+    )
+    try:
+        trainer = pl.Trainer(**arguments)
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"trainer.*: {str(error).splitlines()[0]}") from error
+    # Ours (streams.py) end a run at once; Lightning's make processes tell each other, and wait where one cannot hear.
+    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
+    return trainer
