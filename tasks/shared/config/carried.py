@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, DEVICE_KEYS
+from tasks.shared.config.targets import renamed
 from tasks.shared.config.types import FREE, NONE, expected_kind
 from tasks.shared.errors import UserError
 
@@ -31,7 +32,7 @@ NAME = 1000  # characters of a class's name, which is drawn on pictures
 
 
 def check_config(config: Any, source: str) -> dict[str, Any]:
-    """`config`, as a file carries it. source: what errors call the file.
+    """`config`, as a file carries it, with the names of this version. source: what errors call the file.
 
     Raises UserError, one line naming source and key, for what is no plain data of a run, for values of other kinds
     than the YAML files have, for numbers that no memory holds, for `${`, which would read the environment, and for
@@ -40,6 +41,7 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
     _check_plain(config, f"{source}: the config", "", 0, iter(range(LONGEST)))
     if not isinstance(config, dict):
         raise UserError(f"{source}: its config is a {type(config).__name__}; expected a dict")
+    config = renamed(config)
     for node in NETWORK:
         _expect(isinstance(config.get(node), dict), source, node, config.get(node), "keys below it")
     for node in OTHERS:
@@ -60,11 +62,12 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
     _check_sizes(source, config)
     for node in ("backbone", "teacher"):
         _check_options(source, f"{node}.options", (config.get(node) or {}).get("options"))
-    for name, stage in (config.get("stages") or {}).items():
+    stages = dict(config.get("stages") or {})
+    for name, stage in stages.items():
         _expect(re.fullmatch(r"[A-Za-z0-9_-]+", name), source, "stages", name, "names of letters, digits, _ and -")
         if not isinstance(stage, list | None):  # settings that were never composed, of converted weights
-            check_config(stage, f"{source}, stages.{name}")
-    return config
+            stages[name] = check_config(stage, f"{source}, stages.{name}")
+    return config | {"stages": stages} if stages else config
 
 
 def check_complete(config: dict[str, Any], source: str) -> None:

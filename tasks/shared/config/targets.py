@@ -13,6 +13,13 @@ from tasks.shared.config.consent import NODES, names_target
 from tasks.shared.errors import UserError
 
 OWN_PACKAGES = ("backbone", "tasks")
+# What checkpoints of older versions name, and its name now.
+MOVED = {
+    "tasks.face_attributes.model.FaceAttributes": "tasks.face_attributes.FaceAttributes",
+    "tasks.facenet.model.FaceNet": "tasks.facenet.FaceNet",
+    "tasks.planet.model.PlaNet": "tasks.planet.PlaNet",
+    "tasks.shared.timm_backbone.TimmBackbone": "tasks.shared.network.timm_backbone.TimmBackbone",
+}
 GROUP = "mobilenet_toolkit"  # an installed package declares its names as entry points of mobilenet_toolkit.<node>
 
 
@@ -61,6 +68,16 @@ def own_targets(node: str) -> frozenset[str]:
 def declared_targets(node: str) -> frozenset[str]:
     """The names that installed packages declare for a node. Nothing is imported for it."""
     return frozenset(f"{point.module}.{point.attr}" for point in entry_points(group=f"{GROUP}.{node}"))
+
+
+def renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's config whose nodes name what they named when it was written, under the names of this version."""
+    moved = {}
+    for node in NODES:
+        value = config.get(node)
+        if isinstance(value, dict) and (target := MOVED.get(str(value.get("_target_")))) is not None:
+            moved[node] = value | {"_target_": target}
+    return config | moved
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

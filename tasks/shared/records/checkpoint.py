@@ -83,11 +83,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     prefix = "ema.network." if any(name.startswith("ema.network.") for name in state) else "task."
     weights = {name.removeprefix(prefix): t for name, t in state.items() if name.startswith(prefix)}
     resumable = "optimizer_states" in content
-    check_config(ours["config"], str(path))
+    config = check_config(ours["config"], str(path))
     check_info(ours["info"], ours["num_classes"], str(path))
     check_contents_kinds(ours.get("contents"), str(path))
     more = {key: ours.get(key) for key in ("next_epoch", "contents")}
-    return Checkpoint(path, ours["config"], ours["info"], ours["num_classes"], weights, resumable, more)
+    return Checkpoint(path, config, ours["info"], ours["num_classes"], weights, resumable, more)
 
 
 def named_tensors(state: Any, path: object) -> dict[str, Tensor]:

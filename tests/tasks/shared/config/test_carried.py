@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config.carried import check_complete, check_config, check_info
 from tasks.shared.config.compose import CONFIGS, compose_config, groups
+from tasks.shared.config.targets import MOVED, target_of
 from tasks.shared.errors import UserError
 from tasks.shared.network.build import build_task, load_task
 from tasks.shared.records.checkpoint import KEY, load_checkpoint, write_weights
@@ -184,3 +185,19 @@ def test_planning_a_network_changes_no_random_number(plain_config: dict[str, Any
     torch.manual_seed(0)
     load_task(plain_config, weights, 2, "x.ckpt")
     assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize(("old", "new"), MOVED.items())
+def test_checkpoints_of_older_versions_name_what_has_moved(old: str, new: str, tmp_path: Path) -> None:
+    """As they were written: the node that names it has its own arguments."""
+    task = next((task for task in groups()["task"] if config_of(f"task={task}")["task"]["_target_"] == new), None)
+    config = config_of(*(("task=classification", "backbone=timm") if task is None else (f"task={task}",)))
+    node = "backbone" if task is None else "task"
+    assert config[node]["_target_"] == new
+    config["stages"] = {"first": changed({**config, "stages": None}, f"{node}._target_", old)}
+    write_weights(tmp_path / "x.ckpt", changed(config, f"{node}._target_", old), {}, 0, {})
+    loaded = load_checkpoint(tmp_path / "x.ckpt").config
+    assert loaded[node]["_target_"] == loaded["stages"]["first"][node]["_target_"] == new
+    assert target_of(node, loaded[node]).__name__ == new.rpartition(".")[2]
+    with pytest.raises(UserError, match="expected one of configs"):
+        target_of(node, {"_target_": old})
