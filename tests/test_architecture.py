@@ -48,6 +48,47 @@ def test_the_top_level_is_what_the_design_fixes() -> None:
     }  # fmt: skip
 
 
+# Of tasks/shared, from the bottom up: a package imports those of earlier lines, inside functions too.
+LAYERS = (
+    ("errors", "terminal", "samples"),
+    ("contract", "files", "images"),
+    ("config", "processes"),
+    ("data", "records"),
+    ("network",),
+    ("distillation", "inference", "paper", "benchmark"),
+    ("training", "detection", "classification"),
+    ("faces", "commands"),
+)
+
+
+def test_packages_of_shared_import_those_below_them_alone() -> None:
+    """So there are no circles. Prints what the table in docs/architecture.md has."""
+    shared = ROOT / "tasks/shared"
+    level = {name: number for number, names in enumerate(LAYERS) for name in names}
+    assert {
+        p.stem for p in shared.iterdir() if not p.name.startswith("_") and (p.is_dir() or p.suffix == ".py")
+    } == set(level)
+    edges = set()
+    for path in shared.rglob("*.py"):
+        own = path.relative_to(shared).parts[0].removesuffix(".py")
+        for module in imported(path):
+            if module.startswith("tasks.shared.") and (other := module.split(".")[2]) != own:
+                assert level[other] < level[own], f"{path}: {own} imports {module}"
+                edges.add((own, other))
+    loose = [p for p in shared.glob("*.py") if p.stem != "__init__"]
+    assert {p.stem for p in loose} == {"contract", "errors"}
+    print(f"{len(loose)} loose files, {len(level) - len(loose)} packages, {len(edges)} edges between them")
+
+
+def test_the_core_imports_no_paper_and_no_benchmark() -> None:
+    """What shows the paper's tables and what measures speed may go, and nothing else changes."""
+    extras = ("paper", "benchmark")
+    core = [p for p in (ROOT / "tasks").rglob("*.py") if not {*p.parts} & {*extras} and "benchmark" not in p.stem]
+    for path in core:
+        found = [m for m in imported(path) if m.startswith(tuple(f"tasks.shared.{each}" for each in extras))]
+        assert not found, f"{path}: {found}"
+
+
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_files_stay_readable(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 320

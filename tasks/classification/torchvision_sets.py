@@ -18,8 +18,8 @@ from tasks.shared.config.consent import asks_for
 from tasks.shared.data.image_set import Pictures
 from tasks.shared.errors import UserError
 from tasks.shared.images.decode import DAMAGE, from_pil, open_picture, read_bytes
-from tasks.shared.images.files import printable
 from tasks.shared.images.limits import out_of_memory
+from tasks.shared.terminal.escaped import printable
 
 # Arguments that take a function, or that have keys of their own.
 NOT_OPTIONS = {"root", "download", "transform", "target_transform", "transforms", "loader", "is_valid_file"}

@@ -11,7 +11,7 @@ from tasks.facenet.draw import Shown, draw_pair
 from tasks.facenet.pairs import Floats, listed_distances
 from tasks.shared.files.writing import write_picture, write_text
 from tasks.shared.images.decode import read_image, to_pil
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from tasks.planet.split import Split
 from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside_all
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 LOOKED_UP = 500  # files of each split that are looked for before training

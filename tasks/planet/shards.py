@@ -13,7 +13,7 @@ from tasks.planet.table import LIMITS, NAMES
 from tasks.shared.data.shards import Beside, read_shard_index
 from tasks.shared.errors import UserError
 from tasks.shared.files.reading import parse_json
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 FIELDS = ("lat", "lon", "user", "time")
 COLUMNS = (("lat", pa.float64()), ("lon", pa.float64()), ("user", pa.string()), ("time", pa.string()))

@@ -21,11 +21,12 @@ from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop, at_eighths, eighths, random_box, random_crop_of
 from tasks.shared.images.decode import collate_images, open_picture, read_bytes
 from tasks.shared.images.encoded import BLOCK, EncodedImage
-from tasks.shared.images.files import find_pictures, printable
+from tasks.shared.images.files import find_pictures
 from tasks.shared.images.headers import FORMATS
 from tasks.shared.images.jpeg_part import Box
 from tasks.shared.network.runtime import keep_heap
 from tasks.shared.samples.drawn_photos import draw_photo, encode_photo
+from tasks.shared.terminal.escaped import printable
 
 MEAN = STD = (0.5, 0.5, 0.5)
 CROP = TrainCrop(flip=0.0)  # of all sides alike, and left out: it takes no time

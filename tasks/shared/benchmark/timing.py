@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+
+from tasks.shared.processes.memory import peak_memory
 
 WARM_UP = 0.1  # seconds that each side runs before it is timed
 SLOW = 1.0  # seconds: a side that takes so long has warmed up with one call
@@ -66,17 +67,6 @@ def _serve(pipe: Connection, make: Callable[..., Callable[[], object]], argument
     with suppress(EOFError, BrokenPipeError, KeyboardInterrupt):  # the parent is done
         while True:
             pipe.send(peak_memory() if pipe.recv() == "peak" else side())
-
-
-def peak_memory() -> int | None:
-    """The most that this process has held, in MB. What getrusage tells begins with the parent's peak, this does not."""
-    status = Path("/proc/self/status")
-    peaks = (
-        [line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM:")]
-        if status.exists()
-        else []
-    )
-    return round(int(peaks[0].split()[1]) / 1024) if peaks else None
 
 
 def compare(ours: Callable[[], object], peer: Callable[[], object], rounds: int, pause: float = 0) -> Comparison:

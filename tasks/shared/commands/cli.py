@@ -15,10 +15,9 @@ from tasks.shared.commands.streams import prepare_process
 from tasks.shared.config.compose import CONFIGS, compose_config, groups
 from tasks.shared.errors import AlreadyTold, UserError
 from tasks.shared.files.writing import FULL, reason_of
-from tasks.shared.images.files import printable
 from tasks.shared.processes.failures import cause_of, interruptions_shown
 from tasks.shared.processes.ranks import is_first_process
-from tasks.shared.terminal.escaped import escaped
+from tasks.shared.terminal.escaped import escaped, printable
 
 CHOOSE = {"eval": ("data", "teacher", "trainer"), "predict": ("data", "trainer")}  # groups besides the checkpoint's own
 TOLD = FULL | {getattr(errno, name) for name in ("EACCES", "EPERM", "ENAMETOOLONG", "EMFILE", "ENFILE", "EIO", "EBUSY")}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.shared.errors import UserError
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 # Of a run's config, and what should be there. What may be a pattern, or lie in data.root, is left to its reader.
 PLACES = {

@@ -17,7 +17,8 @@ from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop, center_crop, random_crop, random_crop_of
 from tasks.shared.images.decode import OnCorrupt, read_image
 from tasks.shared.images.encoded import EncodedImage
-from tasks.shared.images.files import SUFFIXES, describe, files_by_folder, printable
+from tasks.shared.images.files import SUFFIXES, describe, files_by_folder
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}

@@ -27,8 +27,8 @@ from tasks.shared.errors import UserError, check_place
 from tasks.shared.files.tar_members import Member, members_of
 from tasks.shared.files.writing import make_folder, whole_file
 from tasks.shared.images.encoded import EncodedImage
-from tasks.shared.images.files import printable
 from tasks.shared.images.limits import check_file_size
+from tasks.shared.terminal.escaped import printable
 from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)

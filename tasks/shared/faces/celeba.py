@@ -12,7 +12,7 @@ from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
 from tasks.shared.faces.dataset import Faces
 from tasks.shared.faces.lists import AttributeList, places_of, read_attributes, read_numbers, some
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 IMAGES = "img_align_celeba"

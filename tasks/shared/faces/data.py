@@ -17,7 +17,7 @@ from tasks.shared.faces.lfw import find_pairs, read_pairs
 from tasks.shared.faces.people import People, check_people, check_share, read_people, split_people, without
 from tasks.shared.faces.sample import draw_celeba_sample, draw_lfw_sample
 from tasks.shared.faces.unlabelled import read_unlabelled, short_names
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 SPLITS = ("train", "val")

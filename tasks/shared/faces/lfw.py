@@ -12,7 +12,8 @@ from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside
 from tasks.shared.files.reading import read_names, whole_number
-from tasks.shared.images.files import SUFFIXES, printable
+from tasks.shared.images.files import SUFFIXES
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 Shot = tuple[str, int]  # a person's name, and the number of a picture, from 1

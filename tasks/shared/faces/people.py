@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.data.splits import draw_lots
 from tasks.shared.errors import UserError
-from tasks.shared.images.files import SUFFIXES, describe, files_by_folder, printable
+from tasks.shared.images.files import SUFFIXES, describe, files_by_folder
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from tasks.shared.data.shards import COMPRESSED, Beside, read_shard_index
 from tasks.shared.errors import UserError
 from tasks.shared.files.packing import packed
 from tasks.shared.files.reading import read_lines
-from tasks.shared.images.files import SUFFIXES, describe, files_below, printable
+from tasks.shared.images.files import SUFFIXES, describe, files_below
+from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
 LOOKED_UP = 500  # files of a list that are looked for before training

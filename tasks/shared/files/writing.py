@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks.shared.errors import UserError
-from tasks.shared.images.files import printable
+from tasks.shared.terminal.escaped import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,9 +17,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms import v2
 
 from tasks.shared.errors import UserError
-from tasks.shared.images.files import printable
 from tasks.shared.images.headers import check_header
 from tasks.shared.images.limits import check_file_size, check_pixels, damaged, max_pixels, out_of_memory
+from tasks.shared.terminal.escaped import printable
 
 ON_CORRUPT = ("error", "skip")
 RESIZES = ("square", "keep_aspect")

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from tasks.shared.errors import UserError
 from tasks.shared.images.decode import DAMAGE, JPEG, decode_image, open_picture, orientation_of, read_bytes
-from tasks.shared.images.files import printable
 from tasks.shared.images.headers import Jpeg, check_jpeg
 from tasks.shared.images.jpeg_part import Box, decode_part
 from tasks.shared.images.jpeg_rows import END, upper_part
 from tasks.shared.images.limits import out_of_memory
+from tasks.shared.terminal.escaped import printable
 
 BLOCK = 8  # pixels a side: what JPEG encodes together, and can decode as n x n pixels
 LARGE = 1 << 15  # bytes of a JPEG; smaller ones are decoded about as soon as one has seen where they can be ended

@@ -7,13 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tasks.shared.errors import UserError
+from tasks.shared.terminal.escaped import printable
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", ".ppm", ".pgm")
-
-
-def printable(path: str | Path) -> str:
-    r"""A path as text that every file and terminal takes: bytes that are no UTF-8 become `\xe9` and the like."""
-    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def files_below(folder: Path) -> tuple[list[str], Counter[str]]:

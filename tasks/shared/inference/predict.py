@@ -15,12 +15,13 @@ from tasks.shared.errors import UserError, check_count
 from tasks.shared.files.folders import METRICS
 from tasks.shared.files.writing import make_folder, write_picture, write_text
 from tasks.shared.images.decode import collate_images, read_image, to_pil
-from tasks.shared.images.files import find_pictures, printable
+from tasks.shared.images.files import find_pictures
 from tasks.shared.images.limits import max_pixels
 from tasks.shared.inference.video import VIDEO_SUFFIXES, FilmWriter, is_camera, read_frames
 from tasks.shared.network.fused import network_of
 from tasks.shared.records.checkpoint import load_checkpoint
 from tasks.shared.records.runs import read_metrics
+from tasks.shared.terminal.escaped import printable
 from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)

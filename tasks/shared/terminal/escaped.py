@@ -1,4 +1,7 @@
-"""Texts that may come from strangers' files, for terminals, pictures and diagrams. Imports nothing."""
+"""Texts that may come from strangers' files, for terminals, pictures and diagrams. Imports nothing heavy."""
+
+import os
+from pathlib import Path
 
 LONGEST = 400  # characters of a name in a picture; to lay out many more takes minutes
 
@@ -19,3 +22,8 @@ def one_line(text: str, most: int = LONGEST) -> str:
 def in_diagram(text: str, most: int = 32) -> str:
     """A name for a diagram, where what stands between dollars would be taken for a formula."""
     return one_line(text, most).replace("$", r"\$")
+
+
+def printable(path: str | Path) -> str:
+    r"""A path as text that every file and terminal takes: bytes that are no UTF-8 become `\xe9` and the like."""
+    return os.fsencode(path).decode(errors="backslashreplace")

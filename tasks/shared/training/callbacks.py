@@ -12,8 +12,8 @@ from lightning.pytorch.callbacks import Callback
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.plugins.precision import MixedPrecision
 
-from tasks.shared.benchmark.timing import peak_memory
 from tasks.shared.files.writing import PART
+from tasks.shared.processes.memory import peak_memory
 from tasks.shared.records.checkpoint import read_archive, write_checkpoint
 from tasks.shared.training.restored import check_restored
 

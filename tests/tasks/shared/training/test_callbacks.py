@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.shared.benchmark.timing import peak_memory
+from tasks.shared.processes.memory import peak_memory
 from tasks.shared.training.callbacks import Checkpoints, LineProgress, leading
 
 NOTHING: dict[str, float] = {}
