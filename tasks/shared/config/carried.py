@@ -9,6 +9,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, DEVICE_KEYS
+from tasks.shared.config.paths import PLACES
 from tasks.shared.config.targets import renamed
 from tasks.shared.config.types import FREE, NONE, expected_kind
 from tasks.shared.errors import UserError
@@ -57,6 +58,11 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
     for node in OTHERS:
         if node != "stages" and config.get(node) is not None:
             _check_kinds(source, node, _known(node, config), config[node])
+    for key in PLACES:
+        path: Any = config
+        for part in key.split("."):
+            path = path.get(part) if isinstance(path, dict) else None
+        _expect(isinstance(path, str | None), source, key, path, "a path")
     if "bn_momentum" not in config["trainer"]:
         raise UserError(f"{source}: its config lacks trainer.bn_momentum; expected what tools/train.py has written")
     _check_sizes(source, config)

@@ -43,6 +43,7 @@ def read_columns(file: Path, wanted: Wanted, setting: str | None = None) -> Iter
     first = 1
     try:
         for batch, columns in read(file, wanted, setting):
+            batch.validate(full=True)  # texts that are no UTF-8
             yield first, {key: batch.column(name) for key, name in columns.items()}
             first += len(batch)
     except (pa.ArrowException, OSError) as error:

@@ -64,6 +64,7 @@ def test_a_batch_that_no_memory_holds_is_refused(key: str, plain_config: dict[st
         ("data", {"${oc.env:HOME}": 1}, r"data: the key '\$\{oc\.env:HOME\}'; expected a plain text"),
         ("data", {3: 1}, r"data: the key 3; expected a plain text"),
         ("data.x", torch.zeros(2), r"data\.x: a Tensor; expected numbers"),
+        ("data.root", True, r"data\.root=True; expected a path"),
         ("data.x", (1, 2), r"data\.x: a tuple"),
         ("task", None, r"task=None; expected keys below it"),
         ("task", "ssd", r"task='ssd'; expected keys below it"),

@@ -49,3 +49,9 @@ def test_a_header_without_an_end(text: bytes, tmp_path: Path) -> None:
         for _ in range((100 << 20) // len(text)):
             opened.write(text)
     assert_refused(lambda: drain(file), "x.csv", megabytes=400)
+
+
+def test_a_text_that_is_no_utf8(tmp_path: Path) -> None:
+    texts = pa.StringArray.from_buffers(1, pa.array([0, 2], pa.int32()).buffers()[1], pa.py_buffer(b"\xff\xff"))
+    pq.write_table(pa.table({"path": texts}), tmp_path / "x.parquet")
+    assert_refused(lambda: drain(tmp_path / "x.parquet"), "x.parquet", "UTF8")
