@@ -4,12 +4,13 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from tasks.shared.data.parquet_pages import pages
 from tasks.shared.errors import UserError
 
 SUFFIXES = (".csv", ".parquet")
@@ -116,6 +117,16 @@ def _read_parquet(file: Path, wanted: Wanted, setting: str | None) -> Iterator[t
             yield batch, columns
 
 
+def _size_of_pages(file: Path, part: Any) -> int:
+    """Bytes that a column of a group of rows takes by the headers of its pages."""
+    start = part.dictionary_page_offset if part.has_dictionary_page else part.data_page_offset
+    try:
+        with file.open("rb") as opened:
+            return sum(page.uncompressed for page in pages(opened, start, start + part.total_compressed_size))
+    except ValueError as error:
+        raise UserError(f"{file}: cannot be read ({error})") from error
+
+
 def _check_sizes(file: Path, table: pyarrow.parquet.ParquetFile, names: list[str]) -> None:
     """Refuse columns whose footer tells more bytes than values of their rows can have, and words that are repeated and
     too long: a page of some kB may name one a million times."""
@@ -126,8 +137,9 @@ def _check_sizes(file: Path, table: pyarrow.parquet.ParquetFile, names: list[str
         group = table.metadata.row_group(number)
         parts = [group.column(k) for k in range(group.num_columns)]
         for part in (each for each in parts if each.path_in_schema in names):
-            if part.total_uncompressed_size > FREE + VALUE * group.num_rows:
-                told = f"{part.total_uncompressed_size:,} bytes in {group.num_rows:,} rows"
+            size = max(part.total_uncompressed_size, _size_of_pages(file, part))
+            if size > FREE + VALUE * group.num_rows:
+                told = f"{size:,} bytes in {group.num_rows:,} rows"
                 raise UserError(f"{file}: the column {part.path_in_schema[:100]} has {told}; expected short values")
     words = [name for name in names if pa.types.is_string(table.schema_arrow.field(name).type)]
     with pyarrow.parquet.ParquetFile(file, pre_buffer=False, read_dictionary=words) as looked:

@@ -1,0 +1,111 @@
+"""What the pages of a Parquet file say of themselves, which its footer does not: Arrow believes them."""
+
+from collections.abc import Iterator
+from typing import BinaryIO, NamedTuple
+
+HEADER = 1 << 16  # bytes of a page's header at most: the least and the largest of its values are in it
+DEPTH = 8  # structures within structures
+# Types of Thrift's compact protocol, in which headers are written.
+STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
+INTEGERS = (4, 5, 6)
+UNCOMPRESSED, COMPRESSED = 2, 3  # fields of a PageHeader, in bytes
+
+
+class Page(NamedTuple):
+    """Bytes in memory, in the file, and of the header before it."""
+
+    uncompressed: int
+    compressed: int
+    header: int
+
+
+def pages(file: BinaryIO, start: int, end: int) -> Iterator[Page]:
+    """The pages of a column between two places of a file. Raises ValueError for what is no page."""
+    while start < end:
+        file.seek(start)
+        page = _page(file.read(HEADER))
+        start += page.header + page.compressed
+        yield page
+
+
+def _page(data: bytes) -> Page:
+    reader = _Reader(data)
+    try:
+        found = reader.integers()
+    except IndexError as error:
+        raise ValueError("a page's header has no end") from error
+    sizes = found.get(UNCOMPRESSED, -1), found.get(COMPRESSED, -1)
+    if min(sizes) < 0:
+        raise ValueError("a page's header has no sizes")
+    return Page(*sizes, reader.place)
+
+
+class _Reader:
+    """A structure of Thrift's compact protocol. Raises IndexError at the end of the bytes."""
+
+    def __init__(self, data: bytes):
+        self.data, self.place = data, 0
+
+    def integers(self) -> dict[int, int]:
+        """The numbers of a structure by field; all else is passed over."""
+        found: dict[int, int] = {}
+        for field, kind in self._fields():
+            if kind in INTEGERS:
+                found[field] = self._zigzag()
+            else:
+                self._pass(kind, DEPTH)
+        return found
+
+    def _fields(self) -> Iterator[tuple[int, int]]:
+        field = 0
+        while head := self._byte():
+            field = field + (head >> 4) if head >> 4 else self._zigzag()
+            yield field, head & 15
+
+    def _pass(self, kind: int, depth: int) -> None:
+        if depth == 0:
+            raise ValueError("a page's header is too deep")
+        if kind in INTEGERS:
+            self._varint()
+        elif kind == STRUCT:
+            for _, inner in self._fields():
+                if inner not in (TRUE, FALSE):  # the type is the value
+                    self._pass(inner, depth - 1)
+        elif kind in (LIST, SET):
+            head = self._byte()
+            for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
+                self._pass(head & 15, depth - 1)
+        elif kind == MAP:
+            size = self._varint()
+            types = self._byte() if size else 0
+            for _ in range(size):
+                self._pass(types >> 4, depth - 1)
+                self._pass(types & 15, depth - 1)
+        elif kind in (TRUE, FALSE, BYTE, DOUBLE, BINARY):
+            self._skip({DOUBLE: 8, BINARY: 0}.get(kind, 1) or self._varint())
+        else:
+            raise ValueError(f"a page's header has the type {kind}")
+
+    def _skip(self, count: int) -> None:
+        self.place += count
+        if self.place > len(self.data):
+            raise IndexError
+
+    def _byte(self) -> int:
+        self._skip(1)
+        return self.data[self.place - 1]
+
+    def _varint(self) -> int:
+        value = shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+            if shift > 63:
+                raise ValueError("a page's header has a number without an end")
+
+    def _zigzag(self) -> int:
+        value = self._varint()
+        return (value >> 1) ^ -(value & 1)
