@@ -37,7 +37,7 @@ def read_shards(
     Raises:
         UserError: There are no shards, all is broken, or with "error" any sample; names shards and keys.
     """
-    shards = sorted(path for path in root.glob(pattern) if path.is_file())
+    shards = sorted(path for path in root.glob(pattern) if path.suffix == ".tar" or path.is_file())
     if not shards:
         raise UserError(
             f"data.root={printable(root)}: no file matches {pattern}; expected shards such as train-0000.tar"

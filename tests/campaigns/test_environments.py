@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.tasks.shared.files.folders import contents
 
+from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY
 
 pytestmark = pytest.mark.slow

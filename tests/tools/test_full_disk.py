@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.tasks.shared.files.folders import contents
 
 import tasks.shared.training.callbacks as callbacks
 from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.records.checkpoint import load_checkpoint, write_weights
 from tests.faults import closed, files_up_to
+from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 TABLE = "lat,lon\n" + "".join(f"{k % 80},{k % 170}\n" for k in range(200))
@@ -72,8 +72,10 @@ def test_a_full_disk_is_told_before_work_starts(tool: Tool, given: Path, tmp_pat
 def test_a_disk_that_fills_meanwhile_leaves_what_was_there(
     tool: Tool, given: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("paper.command", "figures"):
-        monkeypatch.setattr(f"tasks.shared.{module}.probe_f{'ile' if 'paper' in module else 'older'}", lambda *_: None)
+    for module in ("paper.command", "paper.figures"):
+        monkeypatch.setattr(
+            f"tasks.shared.{module}.probe_f{'ile' if 'command' in module else 'older'}", lambda *_: None
+        )
     monkeypatch.setattr("tasks.planet.prepare.probe_file", lambda *_: None)
     if name == "cost":
         (tmp_path / "results.md").write_text("old")

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tasks.shared.files.folders import contents
 
 from tasks.shared.errors import Lost, UserError
 from tasks.shared.training import callbacks, stages
 from tasks.shared.training import train as engine
 from tests.faults import closed, files_up_to
+from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 KILLED = """

@@ -50,7 +50,8 @@ def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pict
     elif place.suffix.lower() == ".txt":
         return _read_list(place, key, on_corrupt)
     else:
-        shards = sorted(Path(name) for name in glob.glob(source, recursive=True) if Path(name).is_file())
+        matched = map(Path, glob.glob(source, recursive=True))
+        shards = sorted(path for path in matched if path.suffix == ".tar" or path.is_file())
         if not shards or any(path.suffix not in TARS for path in shards):
             met = f"matches {printable(shards[0])} and {len(shards) - 1} more" if shards else "no such file or folder"
             raise UserError(

@@ -1,6 +1,7 @@
 """The one place that turns config into objects."""
 
 import inspect
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -27,6 +28,8 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
         raise
     except (ValueError, TypeError) as error:
         message = str(error) if isinstance(error, ValueError) else f"{key}: a value of the wrong type ({error})"
+        if isinstance(error, TypeError) and (odd := re.search(r"unexpected keyword argument '(\w+)'$", str(error))):
+            message = f"{key}.{odd[1]}={arguments.get(odd[1])!r}: there is no such key; {node['_target_']} takes none"
         raise UserError(message) from error
 
 

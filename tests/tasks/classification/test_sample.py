@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.tasks.shared.files.folders import contents
 from torch import Tensor, nn
 
 from tasks.classification import sample
 from tasks.classification.sample import CLASSES, draw_classification_sample
 from tasks.shared.errors import UserError
+from tests.tasks.shared.folders import contents
 
 COUNTS = {"train": 50, "val": 20}  # of each class
 CHANCE = 1 / len(CLASSES)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from PIL import Image
-from tests.tasks.shared.files.folders import contents
 
 from tasks.dogs import sample
 from tasks.dogs.sample import BREEDS, LOOKS, draw_dogs_sample, draw_web_sample
 from tasks.shared.errors import UserError
 from tests.tasks.dogs.drawn import TRAIN, VAL, in_list, truth
+from tests.tasks.shared.folders import contents
 
 
 def test_same_seed_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch):

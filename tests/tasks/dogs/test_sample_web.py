@@ -6,11 +6,11 @@ from collections import Counter
 import numpy as np
 import pytest
 from PIL import Image, ImageOps
-from tests.tasks.shared.files.folders import contents
 
 from tasks.dogs import sample
 from tasks.dogs.sample import BREEDS
 from tests.tasks.dogs.drawn import BROKEN, PICTURES, TINY, WEB, in_list, look_of, thumbnails, truth
+from tests.tasks.shared.folders import contents
 
 
 def test_web_files_are_as_many_as_asked_for_and_all_in_the_table(web):

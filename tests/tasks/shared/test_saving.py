@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
-from tests.tasks.shared.files.folders import contents
 
 from tasks.shared.errors import UserError
 from tests.faults import closed, files_up_to
 from tests.tasks.shared.every_task import TASKS, ready
+from tests.tasks.shared.folders import contents
 
 SLOW = ("dogs", "faster_rcnn")  # whose evaluators are others' too
 MORE = {"facenet as parquet": ("facenet", "task.embeddings=parquet")}

@@ -5,10 +5,10 @@ import subprocess
 import sys
 
 import pytest
-from tests.tasks.shared.files.folders import contents
 
 from tasks.shared.detection import sample
 from tasks.shared.detection.sample import draw_detection_sample
+from tests.tasks.shared.folders import contents
 
 
 def test_same_seed_gives_the_same_bytes(tmp_path):

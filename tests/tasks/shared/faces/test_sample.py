@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from tests.tasks.shared.files.folders import contents
 
 from tasks.shared.errors import UserError
 from tasks.shared.faces import sample
@@ -15,6 +14,7 @@ from tasks.shared.faces.drawn.person import ATTRIBUTES
 from tasks.shared.faces.sample import EACH, draw_celeba_sample, draw_lfw_sample
 from tests.tasks.shared.faces.conftest import OPTIONS
 from tests.tasks.shared.faces.thumbnails import attribute_precision, val_at_far, verification
+from tests.tasks.shared.folders import contents
 
 TRAIN, VAL = 20, 8
 PEOPLE, OTHERS, PICTURES, VAL_PICTURES = 3, 4, 3, 4

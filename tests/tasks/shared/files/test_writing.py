@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.tasks.shared.files.folders import contents
 
 import tasks.shared.files.writing as writing
 from tasks.shared.errors import UserError
@@ -26,6 +25,7 @@ from tasks.shared.files.writing import (
     write_text,
 )
 from tests.faults import closed, files_up_to
+from tests.tasks.shared.folders import contents
 
 
 def test_a_file_is_what_was_written_and_nothing_is_beside_it(tmp_path: Path) -> None:
