@@ -154,6 +154,9 @@ def _check_kinds(source: str, key: str, known: Any, value: Any) -> None:
         _expect(not isinstance(value, dict | list), source, key, value, "a text")
     elif isinstance(known, list):
         _expect(isinstance(value, list | None), source, key, value, "a list")
+        if known and not any(isinstance(each, dict | list) for each in known):
+            plain = not any(isinstance(each, dict | list) for each in value or ())
+            _expect(plain, source, key, value, "a list of numbers or texts")
     else:
         expected = expected_kind(key, OmegaConf.create(known) if isinstance(known, dict) else known, value)
         _expect(expected is None, source, key, value, str(expected))

@@ -64,6 +64,7 @@ def test_a_batch_that_no_memory_holds_is_refused(key: str, plain_config: dict[st
         ("data", {"${oc.env:HOME}": 1}, r"data: the key '\$\{oc\.env:HOME\}'; expected a plain text"),
         ("data", {3: 1}, r"data: the key 3; expected a plain text"),
         ("data.x", torch.zeros(2), r"data\.x: a Tensor; expected numbers"),
+        ("backbone.input_mean", [0.5, {}, 0.5], r"backbone\.input_mean=\[0\.5, \{\}, 0\.5\]; expected a list"),
         ("data.root", True, r"data\.root=True; expected a path"),
         ("data.x", (1, 2), r"data\.x: a tuple"),
         ("task", None, r"task=None; expected keys below it"),
