@@ -102,7 +102,7 @@ print(used.ru_utime + used.ru_stime, used.ru_maxrss)
 
 @pytest.mark.slow
 def test_a_million_coordinates_take_seconds_and_little_memory(tmp_path: Path) -> None:
-    seconds = {}
+    seconds, peak = {}, {}
     for count in (100_000, 1_000_000):
         write_table(tmp_path / f"{count}.csv", count)
         command = [sys.executable, str(TOOLS / "prepare_planet.py"), f"source={tmp_path}/{count}.csv",
@@ -110,7 +110,9 @@ def test_a_million_coordinates_take_seconds_and_little_memory(tmp_path: Path) ->
         # Through a small process of its own: a child's peak begins with the memory of whoever started it.
         answer = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True,
                                 env=os.environ | {"PYTHONPATH": str(TOOLS.parent)})  # fmt: skip
-        seconds[count], peak = (float(figure) for figure in answer.stdout.split())
-        assert peak < 1e9 / (1 if sys.platform == "darwin" else 1024)
+        seconds[count], peak[count] = (float(figure) for figure in answer.stdout.split())
+    # The libraries alone take more than half a gigabyte, and more with every release: what counts is what the photos add.
+    added = (peak[1_000_000] - peak[100_000]) * (1 if sys.platform == "darwin" else 1024)
+    assert added < 250e6, f"{added / 1e6:.0f} MB"
     assert seconds[1_000_000] < 30
     assert seconds[1_000_000] < 15 * seconds[100_000], "about linear"
