@@ -55,9 +55,9 @@ LAYERS = (
     ("config", "processes"),
     ("data", "records"),
     ("network",),
-    ("distillation", "inference", "paper", "benchmark"),
+    ("distillation", "inference", "paper"),
     ("training", "detection", "classification"),
-    ("faces", "commands"),
+    ("faces", "commands", "benchmark"),
 )
 
 

@@ -15,9 +15,9 @@ from torchvision.ops import box_iou
 from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
 from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.rpn import propose
+from tasks.shared.benchmark.postprocess import NEAR, same_detections
 from tasks.shared.benchmark.suite import Options, Result, Suite
 from tasks.shared.benchmark.timing import compare
-from tasks.shared.detection.benchmark import NEAR, same_detections
 from tasks.shared.detection.boxes import SCALES, encode
 from tasks.shared.detection.postprocess import Detections
 

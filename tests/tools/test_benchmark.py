@@ -11,9 +11,9 @@ import torch
 
 import tasks
 from tasks.shared.benchmark import suite as benchmark
+from tasks.shared.benchmark.postprocess import PAIRS, same_detections
 from tasks.shared.benchmark.suite import Options, Result, Suite, print_results, run_suites
 from tasks.shared.benchmark.timing import Comparison
-from tasks.shared.detection.benchmark import PAIRS, same_detections
 from tasks.shared.detection.postprocess import Detections
 
 ROOT = Path(tasks.__file__).parents[1]

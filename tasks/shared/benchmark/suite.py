@@ -16,8 +16,8 @@ from tasks.shared.files.writing import faults_told, make_folder, probe_file, wri
 # Each a function of Options that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
     "startup": "tasks.shared.benchmark.startup.startup_suite",
-    "coco": "tasks.shared.detection.benchmark_coco.coco_suite",
-    "postprocess": "tasks.shared.detection.benchmark.postprocess_suite",
+    "coco": "tasks.shared.benchmark.coco.coco_suite",
+    "postprocess": "tasks.shared.benchmark.postprocess.postprocess_suite",
     "rcnn_postprocess": "tasks.faster_rcnn.benchmark.postprocess_suite",
     "input": "tasks.shared.benchmark.input.input_suite",
     "train": "tasks.classification.benchmark_train.train_suite",

@@ -5,8 +5,8 @@ import torch
 
 from tasks.faster_rcnn import benchmark
 from tasks.faster_rcnn.benchmark import CASES, TOTAL, Torchvision, draw_picture, our_detections, our_proposals
+from tasks.shared.benchmark.postprocess import same_detections
 from tasks.shared.benchmark.suite import Options
-from tasks.shared.detection.benchmark import same_detections
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tasks.shared.benchmark import coco
+from tasks.shared.benchmark.coco import FOUND, SIDE, are_equal, coco_suite, draw_evaluation
 from tasks.shared.benchmark.suite import Options
-from tasks.shared.detection import benchmark_coco
-from tasks.shared.detection.benchmark_coco import FOUND, SIDE, are_equal, coco_suite, draw_evaluation
 from tasks.shared.detection.evaluate import evaluate_detections
 
 
@@ -25,7 +25,7 @@ def test_other_numbers_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def evaluate(truth: dict[str, Any], detections: list[dict[str, Any]], ids: list[int], backend: str) -> Any:
         return evaluate_detections(truth, detections[backend == "faster" :], ids, backend)
 
-    monkeypatch.setattr(benchmark_coco, "evaluate_detections", evaluate)
+    monkeypatch.setattr(coco, "evaluate_detections", evaluate)
     (result,) = coco_suite(Options(rounds=1, coco_pictures=5)).results
     assert result.checks == {"equal_numbers": False}
 
