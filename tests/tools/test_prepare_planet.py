@@ -111,7 +111,7 @@ def test_a_million_coordinates_take_seconds_and_little_memory(tmp_path: Path) ->
         answer = subprocess.run([sys.executable, "-c", MEASURE, *command], capture_output=True, text=True, check=True,
                                 env=os.environ | {"PYTHONPATH": str(TOOLS.parent)})  # fmt: skip
         seconds[count], peak[count] = (float(figure) for figure in answer.stdout.split())
-    # The libraries alone take more than half a gigabyte, and more with every release: what counts is what the photos add.
+    # The libraries alone take more than half a gigabyte, and more with every release: what counts is what photos add.
     added = (peak[1_000_000] - peak[100_000]) * (1 if sys.platform == "darwin" else 1024)
     assert added < 250e6, f"{added / 1e6:.0f} MB"
     assert seconds[1_000_000] < 30
