@@ -14,10 +14,6 @@ from tasks.shared.errors import UserError
 DTYPES: dict[int, type] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
 PICTURES = "floating-point pictures (B, 3, height, width), or (B, height, width, 3)"
 LARGEST = 1 << 28  # numbers of one map for one picture
-# Those that make tensors of a size that other tensors say.
-ENLARGING = (
-    "ConcatFromSequence", "ConstantOfShape", "Expand", "OneHot", "Pad", "Range", "Resize", "Tile", "Upsample",
-)  # fmt: skip
 COUNTED = ("Conv", "Gemm", "MatMul")
 # Those that multiply as well, in ways that are not counted here.
 UNCOUNTED = (
@@ -99,15 +95,13 @@ def _free_reshapes(graph: GraphProto, batch: int | None) -> None:
 
 
 def check_maps(model: ModelProto, entry: Entry, size: tuple[int, int], source: object) -> None:
-    """Raise UserError for a file that makes more numbers of a picture than any network, or as many as another tensor
-    says where nobody can tell: onnxruntime makes those that do not depend on the picture when it opens the file."""
+    """Raise UserError for a file that says to make more numbers of a picture than any network.
+
+    What no shape tells, such as maps of a size that other maps say, is bounded where it is made, by
+    `onnx_model.memory_bound`.
+    """
     graph = onnx.shape_inference.infer_shapes(resized(model, entry, entry.batch or 1, size), data_prop=True).graph
-    made = {value.name: value for value in (*graph.value_info, *graph.output)}
-    for node in (node for node in graph.node if node.op_type in ENLARGING):
-        for name in filter(None, node.output):
-            if name not in made or not _is_known(made[name]):
-                raise UserError(f"{source}: how large {name[:60]!r} of its {node.op_type} is cannot be told; refused")
-    for value in made.values():
+    for value in (*graph.value_info, *graph.output):
         sides = _dims(value)
         if math.prod(side or 1 for side in sides) > LARGEST * (entry.batch or 1):
             raise UserError(f"{source}: makes {value.name[:60]!r} of {sides} numbers; expected {LARGEST:,} at most")
@@ -160,11 +154,6 @@ def _stored(graph: GraphProto) -> list[TensorProto]:
                 constants[-1].CopyFrom(each.t)
                 constants[-1].name = node.output[0]
     return [*graph.initializer, *constants]
-
-
-def _is_known(value: ValueInfoProto) -> bool:
-    shape = value.type.tensor_type
-    return shape.HasField("shape") and all(dim.HasField("dim_value") for dim in shape.shape.dim)
 
 
 def _dims(value: ValueInfoProto) -> list[int | None]:

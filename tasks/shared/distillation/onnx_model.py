@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import onnxruntime
@@ -24,12 +25,28 @@ from tasks.shared.distillation.onnx_file import read_model
 from tasks.shared.distillation.onnx_graph import Entry, check_maps, cost_of, entry_of, pick_output, resized
 from tasks.shared.distillation.teacher import Teacher, fixed_size
 from tasks.shared.errors import UserError
+from tasks.shared.processes.memory import total_memory
 
 log = logging.getLogger(__name__)
 ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 SILENT = 4  # onnxruntime's severity "fatal": what fails is said here
+NO_ROOM = "smaller than requested bytes"  # of what onnxruntime says where its bound is reached
 ALIKE = 1e-4  # of the largest number: by so much may answers differ that should be equal
+
+
+@cache
+def memory_bound() -> int:
+    """Bytes that all maps of this process's ONNX networks may take together, from now on: half of the memory.
+
+    What a file makes may have a size that only running it tells, so onnxruntime itself has to be bounded.
+    """
+    most = total_memory() // 2
+    place = onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    )
+    onnxruntime.create_and_register_allocator(place, onnxruntime.OrtArenaCfg(most, -1, -1, -1))
+    return most
 
 
 class OnnxNetwork:
@@ -63,6 +80,8 @@ class OnnxNetwork:
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # torch needs the cores in between
         options.log_severity_level, options.use_deterministic_compute = SILENT, True
+        memory_bound()
+        options.add_session_config_entry("session.use_env_allocators", "1")
         cuda = self.device.type == "cuda" and CUDA in onnxruntime.get_available_providers()
         providers = [(CUDA, {"device_id": self.device.index or 0}), CPU] if cuda else [CPU]
         try:
@@ -80,6 +99,12 @@ class OnnxNetwork:
         try:
             (answers,) = self.session.run([self.output], fed)
         except ERRORS as error:
+            if NO_ROOM in str(error):
+                most = f"{memory_bound() / 1e9:.3g} GB, half of this machine's memory"
+                raise UserError(
+                    f"{self.source}: its maps of {tuple(images.shape)} take more than {most}; expected fewer: a "
+                    "smaller batch, size or network"
+                ) from error
             raise UserError(f"{self.source}: onnxruntime cannot run it on {tuple(images.shape)} ({error})") from error
         if not isinstance(answers, np.ndarray):
             raise UserError(f"{self.source}: its output {self.output} is a {type(answers).__name__}; expected numbers")

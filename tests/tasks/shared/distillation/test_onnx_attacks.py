@@ -1,11 +1,12 @@
 """ONNX files that lie, run for ever, or reach for what is not theirs."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import pytest
-from onnx import ModelProto, TensorProto, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from tasks.shared.distillation.onnx_model import onnx_teacher
 from tests.limits import assert_refused
@@ -48,6 +49,40 @@ def untold() -> ModelProto:
     return made
 
 
+def added(*nodes: NodeProto, **stored: Any) -> ModelProto:
+    """A network with more nodes, the last of which gives "huge", whose sum is a second output."""
+    made = model("batch", 0)
+    made.graph.initializer.extend(numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items())
+    made.graph.node.extend([*nodes, helper.make_node("ReduceSum", ["huge"], ["sum"])])
+    made.graph.output.append(helper.make_tensor_value_info("sum", TensorProto.FLOAT, None))
+    return made
+
+
+def product() -> ModelProto:
+    """Of two maps whose size nobody can tell."""
+    return added(
+        helper.make_node("Identity", ["shape"], ["hidden"]),
+        helper.make_node("ConstantOfShape", ["hidden"], ["column"]),
+        helper.make_node("Transpose", ["column"], ["row"]),
+        helper.make_node("MatMul", ["column", "row"], ["huge"]),
+        shape=np.array([1 << 20, 1], np.int64),
+    )
+
+
+def as_pictures_say() -> ModelProto:
+    """As many numbers as the pictures' own are."""
+    taken = model("batch", 0).graph.input[0].name
+    return added(
+        helper.make_node("Mul", [taken, "zero"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["largest"], keepdims=0),
+        helper.make_node("Cast", ["largest"], ["whole"], to=TensorProto.INT64),
+        helper.make_node("Add", ["whole", "shape"], ["sides"]),
+        helper.make_node("Expand", ["zero", "sides"], ["huge"]),
+        shape=np.array([1 << 20, 1 << 20], np.int64),
+        zero=np.zeros((), np.float32),
+    )
+
+
 def looping() -> ModelProto:
     made = model("batch", 0)
     made.graph.node.append(helper.make_node("Loop", ["a", "b"], ["c"], body=helper.make_graph([], "inner", [], [])))
@@ -63,7 +98,9 @@ def with_function() -> ModelProto:
 @pytest.mark.parametrize(
     ("made", "words"),
     [
-        (untold(), "how large 'huge' of its ConstantOfShape is cannot be told"),
+        (untold(), "its maps of (2, 3, 8, 8) take more than"),
+        (product(), "its maps of (2, 3, 8, 8) take more than"),
+        (as_pictures_say(), "its maps of (2, 3, 8, 8) take more than"),
         (outside("/etc/hostname"), "expected weights in its own folder"),
         (outside("../secret"), "expected weights in its own folder"),
         (outside("link"), "expected weights in its own folder"),

@@ -149,6 +149,38 @@ def test_a_file_that_fails_on_larger_batches_is_looped(tmp_path: Path, caplog: p
     torch.testing.assert_close(teacher(pictures(3)), answers_of_torch(3), rtol=1e-4, atol=1e-5)
 
 
+def test_sizes_that_only_other_maps_tell_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    """As torch writes a class token that is expanded, padding that is worked out, and scaling to another map's size."""
+    node = helper.make_node
+    nodes = [
+        node("Shape", ["x"], ["shape"]),
+        node("Gather", ["shape", "first"], ["batch"]),
+        node("Concat", ["batch", "others"], ["wanted"], axis=0),
+        node("ConstantOfShape", ["four"], ["ones"], value=tensor("", [1])),
+        node("Mul", ["ones", "minus"], ["kept"]),
+        node("Equal", ["wanted", "kept"], ["same"]),
+        node("Where", ["same", "ones", "wanted"], ["sides"]),
+        node("Expand", ["token", "sides"], ["tokens"]),
+        node("Reshape", ["pairs", "by two"], ["rows"]),
+        node("Transpose", ["rows"], ["columns"]),
+        node("Reshape", ["columns", "minus"], ["pads"]),
+        node("Pad", ["x", "pads"], ["padded"]),
+        node("Shape", ["tokens"], ["size"]),
+        node("Resize", ["padded", "", "", "size"], ["scaled"], mode="nearest", nearest_mode="floor",
+             coordinate_transformation_mode="asymmetric"),
+        node("Mul", ["tokens", "scaled"], ["product"]),
+        node("ReduceMean", ["product"], ["y"], axes=[2, 3], keepdims=0),
+    ]  # fmt: skip
+    numbers = {"first": [0], "others": [-1, SIDE, SIDE], "four": [4], "minus": [-1], "by two": [-1, 2],
+               "pairs": [0, 0, 0, 0, 3, 5, 2, 6]}  # fmt: skip
+    token = torch.tensor([1.0, 2, 3]).view(1, 3, 1, 1)
+    made = model_of(nodes, [*(tensor(name, value) for name, value in numbers.items()), tensor("token", token.numpy())],
+                    {"x": ["batch", 3, SIDE, SIDE]}, ["y"])  # fmt: skip
+    x = pictures(3).float() / 127.5 - 1
+    wanted = (token * nn.functional.interpolate(nn.functional.pad(x, (2, 6, 3, 5)), SIDE)).mean((2, 3))
+    torch.testing.assert_close(onnx_teacher(written(tmp_path, made))(pictures(3)), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_the_cost_is_that_of_the_network(tmp_path: Path) -> None:
     cost = count_cost(network(), SIDE)
     for made in (model(), model("batch", 0), model(3, 3)):
