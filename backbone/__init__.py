@@ -6,7 +6,7 @@
 """
 
 from backbone.cost import Cost, LayerCost, count_cost
-from backbone.features import Backbone, FeatureInfo
+from backbone.features import Backbone, FeatureInfo, select_taps
 from backbone.fold import fold_batch_norm
 from backbone.fuse import fuse_activations
 from backbone.mobilenet import MobileNetV1
@@ -27,5 +27,6 @@ __all__ = [
     "load_weights",
     "read_weights",
     "save_weights",
+    "select_taps",
     "unfold_batch_norm",
 ]

@@ -20,7 +20,12 @@ class FeatureInfo(NamedTuple):
 
 
 class Backbone(nn.Module):
-    """What a head asks of a backbone. Any module that has these works; subclassing is for type checkers.
+    """Layers in a row, and what a head asks of them.
+
+    A subclass registers its layers as children in the order in which they run, each with the name that it has in
+    `feature_info` if it is a tap; `forward` and `run` come with that. One whose layers form no row overrides `forward`,
+    and `layers` to say so. Any module with these three attributes that returns a dict of maps fits every head but
+    Faster-RCNN's, which needs `run`.
 
     feature_info: the maps that `forward` returns, in the order of the network (finest first).
     input_mean, input_std: the normalisation it expects, a channel each, of pixels scaled to [0, 1].
@@ -30,9 +35,35 @@ class Backbone(nn.Module):
     input_mean: tuple[float, ...]
     input_std: tuple[float, ...]
 
+    def layers(self) -> dict[str, nn.Module]:
+        """By name, in the order in which they run, each on what the one before returns.
+
+        Raises ValueError, naming the config key, where the backbone's layers form no such row.
+        """
+        return dict(self.named_children())
+
+    def run(self, x: Tensor, *, after: str | None = None, until: str) -> Tensor:
+        """The map of the layer `until` from that of the layer `after`, or from normalised images where that is None.
+
+        For heads that run some layers elsewhere than on whole images, as Faster-RCNN does on crops.
+        """
+        layers = self.layers()
+        names = list(layers)
+        start = 0 if after is None else names.index(after) + 1
+        for name in names[start : names.index(until) + 1]:
+            x = layers[name](x)
+        return x
+
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Normalised pictures (B, 3, H, W) float -> maps by name, (B, channels, ceil(H/stride), ceil(W/stride))."""
-        raise NotImplementedError
+        """Normalised images (B, 3, H, W) float -> maps by name, (B, channels, ceil(H/stride), ceil(W/stride))."""
+        wanted = {info.name for info in self.feature_info}
+        maps: dict[str, Tensor] = {}
+        x = images
+        for name, layer in self.layers().items():
+            x = layer(x)
+            if name in wanted:
+                maps[name] = x
+        return maps
 
 
 def select_taps(layers: Sequence[FeatureInfo], taps: Sequence[str | int]) -> list[FeatureInfo]:

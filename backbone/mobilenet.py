@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from backbone.features import Backbone, FeatureInfo, select_taps
 from backbone.layers import ConvNormAct
@@ -66,6 +66,8 @@ class SeparableConv(nn.Sequential):
 
 class MobileNetV1(Backbone):
     """MobileNet without its classifier: `conv_0` to `conv_13`, handing out the maps named by `taps`.
+
+    It takes images (B, 3, H, W) float, normalised by `input_mean` and `input_std`, so in [-1, 1].
 
     Args:
         alpha: width multiplier (Sec. 3.3), above 0; the paper uses 1, 0.75, 0.5, 0.25.
@@ -153,33 +155,6 @@ class MobileNetV1(Backbone):
             inputs = info.channels
             if info == self.feature_info[-1]:
                 break  # nothing reads what lies beyond the deepest tap
-
-    def run(self, x: Tensor, *, after: str | None = None, until: str) -> Tensor:
-        """The map of the layer `until` from that of the layer `after`, or from normalised pictures where that is None.
-
-        For heads that run some layers elsewhere than on whole pictures, as Faster-RCNN does on crops.
-        """
-        layers = dict(self.named_children())
-        names = list(layers)
-        start = 0 if after is None else names.index(after) + 1
-        for name in names[start : names.index(until) + 1]:
-            x = layers[name](x)
-        return x
-
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps of normalised pictures.
-
-        images: (B, 3, H, W) float, normalised by `input_mean` and `input_std`, so in [-1, 1].
-        Returns a dict from tap name to (B, channels, ceil(H / stride), ceil(W / stride)).
-        """
-        wanted = {info.name for info in self.feature_info}
-        maps: dict[str, Tensor] = {}
-        x = images
-        for name, layer in self.named_children():
-            x = layer(x)
-            if name in wanted:
-                maps[name] = x
-        return maps
 
 
 def _per_channel(key: str, value: float | Sequence[float], channels: int) -> tuple[float, ...]:

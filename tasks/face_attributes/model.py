@@ -10,10 +10,9 @@ from torch import Tensor
 from backbone import Backbone
 from tasks.face_attributes.draw import draw_attributes
 from tasks.face_attributes.evaluate import AttributeEvaluator
-from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
+from tasks.shared.contract import Targets, TeacherInfo
 from tasks.shared.errors import UserError
-from tasks.shared.images.crops import center_crop, check_crop
-from tasks.shared.network.pooled_head import PooledHead
+from tasks.shared.network.pooled_task import PooledTask
 
 
 class Attributes(NamedTuple):
@@ -26,7 +25,7 @@ class Attributes(NamedTuple):
         return self.logits.sigmoid()
 
 
-class FaceAttributes(Task):
+class FaceAttributes(PooledTask):
     """Global average pooling, dropout and one linear layer with an output for each attribute.
 
     Args:
@@ -52,31 +51,20 @@ class FaceAttributes(Task):
         crop: str = "short_side",
         crop_share: float = 0.875,
     ):
-        super().__init__()
         if num_classes < 1:
             raise ValueError("there are no attributes: expected data with labels, such as data=celeba, or a teacher")
-        check_crop(crop, crop_share)
-        self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
-        self.head = PooledHead(backbone, num_classes, resolution, dropout, least=1)
+        super().__init__(backbone, num_classes, resolution, dropout=dropout, crop=crop, crop_share=crop_share)
 
     @classmethod
     def count_outputs(cls, data: Any, taught: int | None) -> int:
         """The data's attributes, whatever else it knows; where it has none the teacher's."""
         return len(data.info.get("attributes", ())) or taught or 0
 
-    def prepare(self, image: Tensor) -> Tensor:
-        return center_crop(image, self.resolution, self.crop, self.crop_share)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W), uint8 or float in 0 to 255 -> logits (B, A)."""
-        return self.head(self.backbone(self.normalize(images)))
-
     def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
         """Cross-entropy of each attribute, a mean over attributes and batch.
 
-        targets: `teacher` (A,) each, the teacher's logits; or where there is no teacher `attributes` (A,), 0 or 1.
+        outputs: logits (B, A). targets: `teacher` (A,) each, the teacher's logits; or where there is no teacher
+        `attributes` (A,), 0 or 1.
         """
         taught = "teacher" in targets[0]
         given = torch.stack([target["teacher" if taught else "attributes"] for target in targets]).to(outputs.device)

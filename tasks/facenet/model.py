@@ -19,16 +19,15 @@ from tasks.facenet.evaluate import FaceEvaluator
 from tasks.facenet.margin import MarginLoss
 from tasks.facenet.metrics import check_far
 from tasks.facenet.pairs import count_pairs
-from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
+from tasks.shared.contract import Targets, TeacherInfo
 from tasks.shared.errors import UserError, check_count
-from tasks.shared.images.crops import center_crop, check_crop
-from tasks.shared.network.pooled_head import PooledHead
+from tasks.shared.network.pooled_task import PooledTask
 
 log = logging.getLogger(__name__)
 PAIRS = ("listed", "all")
 
 
-class FaceNet(Task):
+class FaceNet(PooledTask):
     """Global average pooling, dropout and one linear layer, whose outputs are the embedding.
 
     Args:
@@ -69,7 +68,6 @@ class FaceNet(Task):
         crop: str = "short_side",
         crop_share: float = 0.875,
     ):
-        super().__init__()
         if not 0 < far < 1:
             raise ValueError(f"task.far={far}; expected above 0 and below 1")
         for key, value, known in (("pairs", pairs, PAIRS), ("embeddings", embeddings, FORMATS)):
@@ -78,13 +76,9 @@ class FaceNet(Task):
         check_count("task.width", width)
         if threshold is not None and (not isinstance(threshold, int | float) or isinstance(threshold, bool)):
             raise ValueError(f"task.threshold={threshold!r}; expected a squared distance, or null for the run's own")
-        check_crop(crop, crop_share)
-        self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
+        super().__init__(backbone, width, resolution, dropout=dropout, crop=crop, crop_share=crop_share)
         self.unit_length, self.far, self.pairs = normalise, far, pairs
         self.threshold, self.embeddings = threshold, embeddings
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
-        self.head = PooledHead(backbone, width, resolution, dropout, least=1)
         margin = {"scale": 30.0, "margin": 0.35} | (identities or {})
         self.identities = MarginLoss(num_classes, width, **margin) if num_classes else None  # of use in training alone
 
@@ -100,12 +94,9 @@ class FaceNet(Task):
             )
         return int(identities.max()) + 1
 
-    def prepare(self, image: Tensor) -> Tensor:
-        return center_crop(image, self.resolution, self.crop, self.crop_share)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W), uint8 or float in 0 to 255 -> embeddings (B, D) float32."""
-        return self._embedding(self.head(self.backbone(self.normalize(images))))
+    def respond(self, maps: dict[str, Tensor], images: Tensor) -> Tensor:
+        """-> embeddings (B, D) float32."""
+        return self._embedding(self.head(maps))
 
     def _embedding(self, vectors: Tensor) -> Tensor:
         """From outputs (B, D), the head's or a teacher's, to embeddings."""

@@ -8,14 +8,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from backbone import Backbone, FeatureInfo, MobileNetV1
+from backbone import Backbone
 from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
 from tasks.faster_rcnn.crop import crop_and_resize
 from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.evaluate import ProposalEvaluator
 from tasks.faster_rcnn.loss import first_lesson, make_sampling, rows, second_lesson, two_losses
 from tasks.faster_rcnn.rpn import ProposalHead, propose
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Targets, Task
 from tasks.shared.detection.boxes import clip
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import check_resize_agrees
@@ -51,13 +51,13 @@ class Found(NamedTuple):
 
 
 class FasterRCNN(Task):
-    """A two-stage detector on a MobileNet, which is both stages' network.
+    """A two-stage detector on a backbone that is both stages' network.
 
-    Its layers up to the first tap (conv_11, stride 16) are the shared map; the layers behind it, up to the second tap
-    (conv_13), run on 14x14 crops of that map.
+    Its layers up to the first tap (stride 16, MobileNet's conv_11) give the shared map; the layers behind it, up to the
+    second tap (conv_13), run on 14x14 crops of that map.
 
     Args:
-        backbone: a MobileNetV1 with two taps, of which the first has stride 16.
+        backbone: a `backbone.Backbone` whose layers run one after another, with two taps, the first of stride 16.
         num_classes: without background.
         resolution: side of the square input picture in pixels; 300 and 600 are published, and one network takes both.
         resize: how pictures become squares: "square" squashes them, "keep_aspect" leaves grey beside them.
@@ -76,7 +76,6 @@ class FasterRCNN(Task):
     curves = ("AP", "AP50")
     data_kind = "detection"
     needs = ("category_ids", "class_names")
-    backbone_class = MobileNetV1
 
     def __init__(
         self,
@@ -94,12 +93,13 @@ class FasterRCNN(Task):
         evaluator: str = "faster",
         min_score: float = 0.3,
     ):
-        super().__init__()
         features = backbone.feature_info
-        if not isinstance(backbone, MobileNetV1):
+        if not isinstance(backbone, Backbone):
             raise ValueError(
-                "backbone: Faster-RCNN runs a MobileNet's last layers on crops; expected backbone=mobilenet"
+                f"backbone: Faster-RCNN runs its last layers on crops, and a {type(backbone).__name__} has no `run`; "
+                "expected a subclass of backbone.Backbone"
             )
+        backbone.layers()  # raises where they cannot run on their own
         if len(features) != 2 or features[0].stride != 16:
             given = ", ".join(f"{info.name} (stride {info.stride})" for info in features)
             raise ValueError(
@@ -116,13 +116,12 @@ class FasterRCNN(Task):
         if localization_weight < 0:
             raise ValueError(f"task.localization_weight={localization_weight}; expected a number from 0")
         check_resize(resize, "task.resize")
-        self.resolution, self.resize, self.num_classes = resolution, resize, num_classes
+        super().__init__(backbone, resolution)
+        self.resize, self.num_classes = resize, num_classes
         self.proposals, self.proposal_iou = proposals, proposal_iou
         self.shared, self.last = features
         self.sampling = make_sampling(sampling or {})
         self.localization_weight = localization_weight
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
         sizes = anchor_sizes(**({"scales": (0.25, 0.5, 1.0, 2.0), "ratios": (0.5, 1.0, 2.0)} | (anchors or {})))
         self.register_buffer("anchor_sizes", sizes, persistent=False)
         self.rpn = ProposalHead(self.shared.channels, len(sizes))
@@ -140,12 +139,17 @@ class FasterRCNN(Task):
     def prepare(self, image: Tensor) -> Tensor:
         return fit(image, self.resolution, self.resize)
 
-    def forward(self, images: Tensor) -> FasterRCNNOutputs:
-        """images (B, 3, resolution, resolution), uint8 or float in 0 to 255."""
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The shared map alone: the layers behind it run on crops."""
+        name = self.shared.name
+        return {name: self.backbone.run(self.normalize(images), until=name)}
+
+    def respond(self, maps: dict[str, Tensor], images: Tensor) -> FasterRCNNOutputs:
+        """images: (B, 3, resolution, resolution)."""
         height, width = images.shape[-2:]
         if (height, width) != (self.resolution, self.resolution):
             raise ValueError(f"expected pictures of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
-        features = self._run(self.normalize(images), None, self.shared)
+        features = maps[self.shared.name]
         objectness, offsets = self.rpn(features)
         anchors = make_anchors(self.anchor_sizes, features.shape[-2], features.shape[-1], self.shared.stride)
         proposals, found = propose(objectness, offsets, anchors, self.proposals, self.proposal_iou, height, width)
@@ -159,13 +163,9 @@ class FasterRCNN(Task):
         half = features.dtype in (torch.bfloat16, torch.float16)
         with torch.autocast(features.device.type, features.dtype) if half else nullcontext():
             crops = crop_and_resize(features, boxes, self.shared.stride, CROP)
-            x = self._run(crops, self.shared, self.last).mean((2, 3))
+            x = self.backbone.run(crops, after=self.shared.name, until=self.last.name).mean((2, 3))
             logits, offsets = self.classes(x), self.boxes(x)
         return logits.view(batch, count, -1), offsets.view(batch, count, self.num_classes, 4)
-
-    def _run(self, x: Tensor, after: FeatureInfo | None, until: FeatureInfo) -> Tensor:
-        assert isinstance(self.backbone, MobileNetV1)
-        return self.backbone.run(x, after=after.name if after else None, until=until.name)
 
     def loss(self, outputs: FasterRCNNOutputs, targets: Targets) -> dict[str, Tensor]:
         """targets: `boxes` (N, 4) float xyxy in pixels of the resized picture, `labels` (N,) int64."""

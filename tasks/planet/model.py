@@ -13,10 +13,9 @@ from tasks.planet.draw import draw_belief
 from tasks.planet.evaluate import PlaceEvaluator
 from tasks.planet.locate import check_answer, locate
 from tasks.planet.s2 import Floats
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
-from tasks.shared.images.crops import center_crop, check_crop
-from tasks.shared.network.pooled_head import PooledHead
+from tasks.shared.network.pooled_task import PooledTask
 
 TOP = 5  # cells that predictions.json lists
 
@@ -27,7 +26,7 @@ class Belief(NamedTuple):
     probabilities: Tensor
 
 
-class PlaNet(Task):
+class PlaNet(PooledTask):
     """Global average pooling, dropout and one linear layer over the cells, on the backbone's deepest map.
 
     The network knows how many cells there are. Where they lie is in `info["cells"]`, as `Cells.plain` has it.
@@ -62,27 +61,18 @@ class PlaNet(Task):
         crop: str = "short_side",
         crop_share: float = 0.875,
     ):
-        super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"task.label_smoothing={label_smoothing}; expected 0 up to below 1")
-        check_crop(crop, crop_share)
         check_answer(answer, place)
-        self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
+        super().__init__(backbone, num_classes, resolution, dropout=dropout, crop=crop, crop_share=crop_share, least=2)
         self.label_smoothing, self.answer, self.place = label_smoothing, answer, place
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
-        self.head = PooledHead(backbone, num_classes, resolution, dropout)
         self._cells: Cells | None = None
 
-    def prepare(self, image: Tensor) -> Tensor:
-        return center_crop(image, self.resolution, self.crop, self.crop_share)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W), uint8 or float in 0 to 255 -> logits of the cells (B, C)."""
-        return self.head(self.backbone(self.normalize(images)))
-
     def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """targets: `label` (int) each, and with label smoothing `neighbours`, (K,) int64, the cells beside it."""
+        """outputs: logits of the cells (B, C).
+
+        targets: `label` (int) each, and with label smoothing `neighbours`, (K,) int64, the cells beside it.
+        """
         logarithms = outputs.float().log_softmax(-1)
         labels = torch.tensor([target["label"] for target in targets], device=outputs.device)
         right = logarithms.gather(1, labels[:, None])[:, 0]

@@ -98,23 +98,57 @@ class TeacherInfo(Protocol):
         """What they mean, where that is known."""
 
 
+class Normalize(nn.Module):
+    """uint8 pixels to what the backbone expects, once a batch and on its device.
+
+    mean, std: per channel, of pixels scaled to [0, 1].
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]):
+        super().__init__()
+        self.register_buffer(
+            "mean", 255 * torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
+        )
+        self.register_buffer(
+            "std", 255 * torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        if not images.is_contiguous(memory_format=torch.channels_last):
+            return (images.to(self.mean.dtype) - self.mean).div_(self.std)
+        # Channels last, a vector of three is repeated for every pixel, which takes three times as long as a row's.
+        rows = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * 3)
+        mean, std = (each.view(1, -1).expand(images.shape[-1], -1).flatten() for each in (self.mean, self.std))
+        return (rows.to(mean.dtype) - mean).div_(std).unflatten(2, (-1, len(self.mean[0]))).permute(0, 3, 1, 2)
+
+
 class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
     Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
     that the evaluator gives picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns
-    from. `backbone_class` is what its backbone has to be, where not any that hands out maps will do.
+    from.
+
+    Args:
+        backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
+        resolution: side of the square input image in pixels.
     """
 
     curves: tuple[str, ...]
     data_kind: str
-    backbone_class: type[nn.Module] = nn.Module
     needs: tuple[str, ...] = ()
     """Keys of `info` that it cannot name its answers without."""
     compares: bool = False
     """Whether `summarise` tells something of two pictures that are given to be compared."""
-    backbone: Backbone
-    resolution: int
+
+    def __init__(self, backbone: Backbone, resolution: int):
+        super().__init__()
+        self.resolution = resolution
+        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
+        self.backbone = backbone
 
     @classmethod
     def count_outputs(cls, data: Data, taught: int | None) -> int:
@@ -127,6 +161,14 @@ class Task(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """images (B, 3, H, W), uint8 or float in 0 to 255 -> outputs, the same type in training and evaluation."""
+        return self.respond(self.maps(images), images)
+
+    def maps(self, images: Tensor) -> dict[str, Tensor]:
+        """The backbone's maps of `forward`'s images, by name: those that `respond` reads."""
+        return self.backbone(self.normalize(images))
+
+    def respond(self, maps: dict[str, Tensor], images: Tensor) -> Any:
+        """The head's outputs. maps: of `images`, which tell their size; from this task's backbone or another's."""
         raise NotImplementedError
 
     def loss(self, outputs: Any, targets: Targets) -> dict[str, Tensor]:
@@ -190,30 +232,3 @@ class Task(nn.Module):
         files: of the pictures. answers: as predictions.json has them. figures: the final metrics of the network's run,
         {} where they are not at hand.
         """
-
-
-class Normalize(nn.Module):
-    """uint8 pixels to what the backbone expects, once a batch and on its device.
-
-    mean, std: per channel, of pixels scaled to [0, 1].
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Sequence[float], std: Sequence[float]):
-        super().__init__()
-        self.register_buffer(
-            "mean", 255 * torch.tensor(list(mean), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
-        )
-        self.register_buffer(
-            "std", 255 * torch.tensor(list(std), dtype=torch.float32).view(1, -1, 1, 1), persistent=False
-        )
-
-    def forward(self, images: Tensor) -> Tensor:
-        if not images.is_contiguous(memory_format=torch.channels_last):
-            return (images.to(self.mean.dtype) - self.mean).div_(self.std)
-        # Channels last, a vector of three is repeated for every pixel, which takes three times as long as a row's.
-        rows = images.permute(0, 2, 3, 1).flatten(2)  # (B, H, W * 3)
-        mean, std = (each.view(1, -1).expand(images.shape[-1], -1).flatten() for each in (self.mean, self.std))
-        return (rows.to(mean.dtype) - mean).div_(std).unflatten(2, (-1, len(self.mean[0]))).permute(0, 3, 1, 2)

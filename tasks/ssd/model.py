@@ -6,7 +6,7 @@ from PIL import Image
 from torch import Tensor
 
 from backbone import Backbone, Published
-from tasks.shared.contract import Normalize, Targets, Task
+from tasks.shared.contract import Targets, Task
 from tasks.shared.detection.boxes import clip, decode
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import CocoEvaluator, check_resize_agrees
@@ -63,7 +63,6 @@ class SSD(Task):
         evaluator: str = "faster",
         min_score: float = 0.3,
     ):
-        super().__init__()
         features = backbone.feature_info
         strides = [info.stride for info in features]
         if len(features) < 2:
@@ -75,9 +74,7 @@ class SSD(Task):
             )
         if num_classes < 1:
             raise ValueError(f"num_classes={num_classes}; expected at least 1")
-        self.resolution = resolution
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
+        super().__init__(backbone, resolution)
         self.shapes = anchor_shapes(len(features) + len(EXTRAS), **(anchors or {}))
         self.head = SSDHead(features, [len(s) for s in self.shapes], num_classes + 1, width, **(unit or {}))
         self.criterion = SSDLoss(**(loss or {}))
@@ -89,11 +86,10 @@ class SSD(Task):
         """Squashed to the square, whatever its sides."""
         return square(image, self.resolution)
 
-    def forward(self, images: Tensor) -> SSDOutputs:
-        """images (B, 3, resolution, resolution), uint8 or float in 0 to 255."""
+    def respond(self, maps: dict[str, Tensor], images: Tensor) -> SSDOutputs:
+        """images: (B, 3, resolution, resolution)."""
         if images.shape[-2:] != (self.resolution, self.resolution):
             raise ValueError(f"expected pictures of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
-        maps = self.backbone(self.normalize(images))
         logits, offsets, sizes = self.head([maps[info.name] for info in self.backbone.feature_info])
         return SSDOutputs(logits, offsets, make_anchors(self.shapes, sizes, self.resolution, images.device))
 

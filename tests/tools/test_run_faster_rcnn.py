@@ -107,7 +107,7 @@ def test_from_a_classifiers_weights_with_its_batch_norm_frozen(run: Path, tool: 
         (["resolution=8"], ["resolution=8", "at least 16 pixels"]),
         (["task.proposals=0"], ["task.proposals=0", "whole number from 1"]),
         (["backbone.taps=[32]"], ["backbone.taps", "[16, 32]"]),
-        (["backbone=timm"], ["backbone=mobilenet"]),
+        (["backbone=timm", "backbone.name=hrnet_w18_small"], ["backbone.name=hrnet_w18_small", "one after another"]),
         (["task.anchors.scales=[]"], ["task.anchors.scales=[]", "above 0"]),
         (["task.anchors.ratios=[1,-2]"], ["task.anchors.ratios=[1, -2]"]),
         (["task.anchors.scales=0.5"], ["task", "wrong type"]),

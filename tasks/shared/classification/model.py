@@ -12,9 +12,8 @@ from backbone import Backbone, Published
 from tasks.shared.classification.draw import draw_answer
 from tasks.shared.classification.evaluate import TopKEvaluator
 from tasks.shared.classification.names import imagenet_ids, names_of
-from tasks.shared.contract import Normalize, Targets, Task
-from tasks.shared.images.crops import center_crop, check_crop
-from tasks.shared.network.pooled_head import PooledHead
+from tasks.shared.contract import Targets
+from tasks.shared.network.pooled_task import PooledTask
 
 TOP = 5
 
@@ -26,7 +25,7 @@ class Answer(NamedTuple):
     probabilities: Tensor
 
 
-class Classifier(Task):
+class Classifier(PooledTask):
     """Global average pooling, dropout and one linear layer on the backbone's deepest map.
 
     Args:
@@ -59,29 +58,17 @@ class Classifier(Task):
         crop: str = "short_side",
         crop_share: float = 0.875,
     ):
-        super().__init__()
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"task.label_smoothing={label_smoothing}; expected 0 up to below 1")
         if not 0 <= noise_q <= 1:
             raise ValueError(f"task.noise_q={noise_q}; expected 0 to 1")
         if noise_q and label_smoothing:
             raise ValueError(f"task.noise_q={noise_q} takes no task.label_smoothing={label_smoothing}; expected one 0")
-        check_crop(crop, crop_share)
-        self.resolution, self.crop, self.crop_share = resolution, crop, crop_share
+        super().__init__(backbone, num_classes, resolution, dropout=dropout, crop=crop, crop_share=crop_share, least=2)
         self.label_smoothing, self.noise_q = label_smoothing, noise_q
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.backbone = backbone
-        self.head = PooledHead(backbone, num_classes, resolution, dropout)
-
-    def prepare(self, image: Tensor) -> Tensor:
-        return center_crop(image, self.resolution, self.crop, self.crop_share)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """images (B, 3, H, W), uint8 or float in 0 to 255 -> class logits (B, num_classes)."""
-        return self.head(self.backbone(self.normalize(images)))
 
     def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
-        """targets: `label` (int) each."""
+        """outputs: class logits (B, num_classes); targets: `label` (int) each."""
         labels = torch.tensor([target["label"] for target in targets], device=outputs.device)
         if self.noise_q:
             right = outputs.float().log_softmax(-1).gather(1, labels[:, None])  # a logarithm: its gradient stays finite

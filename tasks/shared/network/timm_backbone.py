@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backbone.features import Backbone, FeatureInfo, select_taps
 from tasks.shared.config.consent import asks_for
@@ -92,6 +92,7 @@ class TimmBackbone(Backbone):
             )
         self.net = net
         self.input_mean, self.input_std = tuple(net.pretrained_cfg["mean"]), tuple(net.pretrained_cfg["std"])
+        self.name = name
         self.channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"  # timm's own word on its maps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
@@ -101,6 +102,16 @@ class TimmBackbone(Backbone):
         """
         maps = [m.permute(0, 3, 1, 2) if self.channels_last else m for m in self.net(images)]
         return {info.name: m for info, m in zip(self.feature_info, maps, strict=True)}
+
+    def layers(self) -> dict[str, nn.Module]:
+        row = {} if self.channels_last else _row(self.net)
+        names = {info.name.replace(".", "_"): info.name for info in self.feature_info}
+        if not names.keys() <= row.keys():
+            raise ValueError(
+                f"backbone.name={self.name}: timm does not run its layers one after another; expected a network that "
+                "it does, such as resnet18 or mobilenetv2_100"
+            )
+        return {names.get(name, name): layer for name, layer in row.items()}
 
 
 def check_timm_name(key: str, name: object) -> None:
@@ -125,6 +136,19 @@ def _cut_behind(net: Any, index: int) -> None:
     """Drop the blocks that timm's extractor for EfficientNet and MobileNet V1 to V4 runs without need."""
     if hasattr(net, "_stage_out_idx") and net.feature_hooks is None:
         net.blocks = net.blocks[: net.feature_info[index]["stage"]]
+
+
+def _row(net: Any) -> dict[str, nn.Module]:
+    """The layers that timm's extractor runs one after another, dots in names replaced; {} where it does otherwise."""
+    from timm.models import FeatureDictNet
+
+    if isinstance(net, FeatureDictNet):
+        return dict(net.named_children())
+    if hasattr(net, "_stage_out_idx") and net.feature_hooks is None:  # EfficientNet, MobileNet V1 to V4
+        children = dict(net.named_children())
+        blocks = children.pop("blocks")
+        return children | {f"blocks_{index}": block for index, block in blocks.named_children()}
+    return {}
 
 
 def _plain(key: str) -> str:

@@ -4,8 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backbone import FeatureInfo, count_cost
-from tasks.faster_rcnn import FasterRCNN
+from backbone import count_cost
 from tasks.faster_rcnn.model import FasterRCNNOutputs, Found
 from tests.tasks.faster_rcnn.conftest import make_task, outputs_of, pictures, random_boxes
 
@@ -157,15 +156,6 @@ def test_what_cannot_work_is_refused_by_key(options, message):
     with pytest.raises(ValueError) as error:
         make_task(**options)
     assert message in str(error.value)
-
-
-def test_another_backbone_than_a_mobilenet_is_refused():
-    class Other(torch.nn.Module):
-        feature_info = (FeatureInfo("a", 8, 16), FeatureInfo("b", 8, 32))
-        input_mean = input_std = (0.5, 0.5, 0.5)
-
-    with pytest.raises(ValueError, match=r"runs a MobileNet's last layers on crops; expected backbone=mobilenet"):
-        FasterRCNN(Other(), 3)  # type: ignore[arg-type]
 
 
 def test_pictures_of_another_size_are_refused():

@@ -11,11 +11,10 @@ from torch import Tensor
 
 from backbone import MobileNetV1
 from tasks.shared.config.compose import compose_config, plain, quote_paths
-from tasks.shared.contract import Normalize, Targets, Task, TeacherInfo
+from tasks.shared.contract import Targets, TeacherInfo
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
-from tasks.shared.images.crops import center_crop
-from tasks.shared.network.pooled_head import PooledHead
+from tasks.shared.network.pooled_task import PooledTask
 
 HOME = "tests.tasks.shared.distillation.pupils"
 OWN_TARGETS = frozenset(f"{HOME}.{name}" for name in ("Copier", "ClassCopier", "make_teacher", "missing"))
@@ -51,7 +50,7 @@ def make_teacher(
     return teacher
 
 
-class Copier(Task):
+class Copier(PooledTask):
     """Copies its teacher's six numbers."""
 
     outputs: int | None = 6
@@ -59,16 +58,8 @@ class Copier(Task):
     data_kind = "classification"
 
     def __init__(self, backbone: MobileNetV1, num_classes: int, resolution: int, **_: Any):
-        super().__init__()
-        self.resolution, self.backbone = resolution, backbone
-        self.normalize = Normalize(backbone.input_mean, backbone.input_std)
-        self.head = PooledHead(backbone, self.outputs or num_classes, resolution, 0.0)
-
-    def prepare(self, image: Tensor) -> Tensor:
-        return center_crop(image, self.resolution)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.backbone(self.normalize(images)))
+        cut: dict[str, Any] = {"crop": "short_side", "crop_share": 0.875}
+        super().__init__(backbone, self.outputs or num_classes, resolution, dropout=0.0, **cut)
 
     def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
         for target in targets:

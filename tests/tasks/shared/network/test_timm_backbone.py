@@ -71,6 +71,33 @@ def test_nothing_is_built_beyond_the_deepest_tap(name, options, side, taps):
     assert [key for key, p in backbone.named_parameters() if p.grad is None] == []
 
 
+@pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "mobilenetv3_small_050", "convnext_atto"])
+def test_its_layers_run_on_their_own(name):
+    backbone = TimmBackbone(name, [16, 32]).eval()
+    first, last = (info.name for info in backbone.feature_info)
+    x = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        maps = backbone(x)
+        torch.testing.assert_close(backbone.run(x, until=first), maps[first], rtol=0, atol=0)
+        torch.testing.assert_close(backbone.run(maps[first], after=first, until=last), maps[last], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "taps"),
+    [
+        pytest.param("swin_tiny_patch4_window7_224", TINY_SWIN, [8, 16], id="channels last"),
+        pytest.param("test_vit", {"img_size": 64}, ["blocks.1", "blocks.3"], id="a getter"),
+        pytest.param("hrnet_w18_small", {}, [16, 32], id="branches"),
+        pytest.param("mobilenetv2_035", {"feature_location": "expansion"}, [16, 32], id="hooks"),
+    ],
+)
+def test_layers_that_form_no_row_are_not_taken_apart(name, options, taps):
+    with torch.device("meta"):
+        backbone = TimmBackbone(name, taps, options=options)
+    with pytest.raises(ValueError, match=rf"^backbone.name={name}: .* expected a network .* such as resnet18"):
+        backbone.layers()
+
+
 def test_timms_mobilenet_v1_has_the_parameters_of_ours_at_every_depth():
     for stride in (2, 8, 16, 32):
         theirs, ours = TimmBackbone("mobilenetv1_100", [stride]), MobileNetV1(taps=[stride])
