@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain
 from tasks.shared.contract import Task
@@ -29,6 +30,13 @@ def test_every_choice_composes_with_every_task(task: str, choice: str) -> None:
     assert config.task.name == task
     assert isinstance(config.resolution, int)
     assert config.trainer.max_epochs >= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("name", groups()["backbone"])
+def test_a_recipe_sets_no_key_that_another_backbone_lacks(task: str, name: str) -> None:
+    own = set(OmegaConf.load(CONFIGS / "backbone" / f"{name}.yaml"))
+    assert set(compose_config("train", [f"task={task}", f"backbone={name}"]).backbone) == own
 
 
 @pytest.mark.parametrize("file", sorted((CONFIGS / "recipe").glob("*.yaml")), ids=lambda p: p.stem)

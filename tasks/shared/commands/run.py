@@ -11,15 +11,16 @@ from omegaconf import DictConfig, OmegaConf
 from tasks.shared.commands.jobs import is_sweep, job_overrides, result_folder, run_folder, run_jobs, sweep_folder
 from tasks.shared.commands.resume import resume, stoppable
 from tasks.shared.config.compose import (
-    CONFIGS,
     check_keys,
     compose_config,
     experiment_keys,
+    fit_recipe,
     is_group,
     open_free,
     parse_overrides,
     plain,
     quote_paths,
+    recipe_of,
     run_config,
 )
 from tasks.shared.config.consent import hear
@@ -69,6 +70,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     """One run, or one of a sweep's. keys: those that there are, with values of the kinds that they take."""
     overrides = parse_overrides(job_overrides())
     check_keys(overrides, keys)
+    fit_recipe(config)
     hear(overrides, carried=False)
     given = {o.key_or_group for o in overrides}
     set_max_megapixels(config[MAX_MEGAPIXELS])
@@ -107,7 +109,7 @@ def _check_start(config: DictConfig, given: set[str]) -> None:
 
 
 def _tell_recipe(name: str, config: dict[str, Any]) -> None:
-    recipe = CONFIGS / "recipe" / f"{config['task']['name']}_{config['data']['choice']}.yaml"
+    recipe = recipe_of(config)
     if recipe.exists():
         epochs, rate = config["trainer"]["max_epochs"], config["optim"]["lr"]
         told = f"resolution {config['resolution']}, {epochs} epochs, optim.lr {rate}"

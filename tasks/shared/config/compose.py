@@ -2,6 +2,7 @@
 
 import difflib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tasks.shared.config.consent import hear
@@ -26,6 +27,7 @@ PATH_KEYS = (
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
+MOBILENET = "backbone.MobileNetV1"  # which recipes are for
 
 
 def groups() -> dict[str, list[str]]:
@@ -91,11 +93,32 @@ def compose_config(name: str, arguments: list[str]) -> DictConfig:
     arguments = open_free(arguments)
     try:
         if GlobalHydra.instance().is_initialized():  # inside a job of hydra.main
-            return compose(name, overrides=arguments)
-        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-            return compose(name, overrides=arguments)
+            config = compose(name, overrides=arguments)
+        else:
+            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+                config = compose(name, overrides=arguments)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(str(error).strip()) from error
+    fit_recipe(config)
+    return config
+
+
+def recipe_of(config: DictConfig | Mapping[str, Any]) -> Path:
+    """The file that is composed for a run's task and data where it exists."""
+    return CONFIGS / "recipe" / f"{config['task']['name']}_{config['data']['choice']}.yaml"
+
+
+def fit_recipe(config: DictConfig) -> None:
+    """Leave out what the recipe sets of another backbone than the chosen one, such as MobileNet's alpha of timm's."""
+    body = config.get("backbone")
+    if body is None or config.data is None or body["_target_"] == MOBILENET or not recipe_of(config).exists():
+        return
+    recipe: Any = OmegaConf.load(recipe_of(config))
+    files: list[Any] = [OmegaConf.load(file) for file in (CONFIGS / "backbone").glob("*.yaml")]
+    if (own := next((each for each in files if each["_target_"] == body["_target_"]), None)) is not None:
+        with open_dict(body):
+            for key in set(recipe.get("backbone", ())) - set(own):
+                del body[key]
 
 
 def experiment_keys(overrides: list[Override]) -> set[str]:
