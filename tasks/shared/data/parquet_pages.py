@@ -1,7 +1,7 @@
 """What the pages of a Parquet file say of themselves, which its footer does not: Arrow believes them."""
 
 from collections.abc import Iterator
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 HEADER = 1 << 16  # bytes of a page's header at most: the least and the largest of its values are in it
 DEPTH = 8  # structures within structures
@@ -9,14 +9,19 @@ DEPTH = 8  # structures within structures
 STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 0, 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
 UNCOMPRESSED, COMPRESSED = 2, 3  # fields of a PageHeader, in bytes
+# Of a PageHeader, what pages with values have, and its fields: how many values there are, and how they are written.
+VALUES = {5: (1, 2), 8: (1, 4)}
+INDEXED = (2, 8)  # encodings: as places in the dictionary
 
 
 class Page(NamedTuple):
-    """Bytes in memory, in the file, and of the header before it."""
+    """Bytes in memory, in the file, and of the header before it; of a page with values how many, and their encoding."""
 
     uncompressed: int
     compressed: int
     header: int
+    values: int = 0
+    encoding: int = -1
 
 
 def pages(file: BinaryIO, start: int, end: int) -> Iterator[Page]:
@@ -31,13 +36,21 @@ def pages(file: BinaryIO, start: int, end: int) -> Iterator[Page]:
 def _page(data: bytes) -> Page:
     reader = _Reader(data)
     try:
-        found = reader.integers()
+        found = reader.integers(DEPTH)
     except IndexError as error:
         raise ValueError("a page's header has no end") from error
-    sizes = found.get(UNCOMPRESSED, -1), found.get(COMPRESSED, -1)
-    if min(sizes) < 0:
+    sizes = [_number(found, field) for field in (UNCOMPRESSED, COMPRESSED)]
+    inside = [(fields, found[k]) for k, fields in VALUES.items() if k in found]
+    about = [_number(inner, field) for fields, inner in inside for field in fields]
+    if min(sizes + about) < 0 or len(inside) > 1:
         raise ValueError("a page's header has no sizes")
-    return Page(*sizes, reader.place)
+    values, encoding = about or (0, -1)
+    return Page(sizes[0], sizes[1], reader.place, values, encoding)
+
+
+def _number(found: Any, field: int) -> int:
+    value = found.get(field) if isinstance(found, dict) else None
+    return value if isinstance(value, int) else -1
 
 
 class _Reader:
@@ -46,14 +59,18 @@ class _Reader:
     def __init__(self, data: bytes):
         self.data, self.place = data, 0
 
-    def integers(self) -> dict[int, int]:
-        """The numbers of a structure by field; all else is passed over."""
-        found: dict[int, int] = {}
+    def integers(self, depth: int) -> dict[int, Any]:
+        """The numbers of a structure by field, those of structures in it too; all else is passed over."""
+        if depth == 0:
+            raise ValueError("a page's header is too deep")
+        found: dict[int, Any] = {}
         for field, kind in self._fields():
             if kind in INTEGERS:
                 found[field] = self._zigzag()
-            else:
-                self._pass(kind, DEPTH)
+            elif kind == STRUCT:
+                found[field] = self.integers(depth - 1)
+            elif kind not in (TRUE, FALSE):  # the type is the value
+                self._pass(kind, depth)
         return found
 
     def _fields(self) -> Iterator[tuple[int, int]]:

@@ -4,22 +4,20 @@ import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from tasks.shared.data.parquet_pages import pages
+from tasks.shared.data.parquet_sizes import check_sizes
 from tasks.shared.errors import UserError
 
 SUFFIXES = (".csv", ".parquet")
 BLOCK = 16 << 20  # bytes of CSV in a chunk
 ROWS = 1 << 19  # rows of Parquet in a chunk
-VALUE = 1 << 13  # bytes of a value: no path or number of a photo has more
 FIRST = 16 << 20  # letters of a CSV's header and first row
 SHOWN = 20  # columns that a message names
-FREE = 64 << 20  # bytes beyond that, of a group of rows
 Wanted = Mapping[str, str | Sequence[str]]
 
 
@@ -112,42 +110,6 @@ def _first_lines(file: Path, text: TextIO) -> Iterator[str]:
 def _read_parquet(file: Path, wanted: Wanted, setting: str | None) -> Iterator[tuple[pa.RecordBatch, dict[str, str]]]:
     with pyarrow.parquet.ParquetFile(file, pre_buffer=False) as table:  # buffers would stay until the end
         columns = find_columns(table.schema_arrow.names, wanted, file, setting)
-        _check_sizes(file, table, list(columns.values()))
+        check_sizes(file, table, list(columns.values()))
         for batch in table.iter_batches(ROWS, columns=list(columns.values()), use_threads=False):
             yield batch, columns
-
-
-def _size_of_pages(file: Path, part: Any) -> int:
-    """Bytes that a column of a group of rows takes by the headers of its pages."""
-    start = part.dictionary_page_offset if part.has_dictionary_page else part.data_page_offset
-    try:
-        with file.open("rb") as opened:
-            return sum(page.uncompressed for page in pages(opened, start, start + part.total_compressed_size))
-    except ValueError as error:
-        raise UserError(f"{file}: cannot be read ({error})") from error
-
-
-def _check_sizes(file: Path, table: pyarrow.parquet.ParquetFile, names: list[str]) -> None:
-    """Refuse columns whose footer tells more bytes than values of their rows can have, and words that are repeated and
-    too long: a page of some kB may name one a million times."""
-    for name in names:
-        if pa.types.is_nested(table.schema_arrow.field(name).type):
-            raise UserError(f"{file}: the column {name[:100]} holds lists or structures; expected texts or numbers")
-    for number in range(table.num_row_groups):
-        group = table.metadata.row_group(number)
-        parts = [group.column(k) for k in range(group.num_columns)]
-        for part in (each for each in parts if each.path_in_schema in names):
-            size = max(part.total_uncompressed_size, _size_of_pages(file, part))
-            if size > FREE + VALUE * group.num_rows:
-                told = f"{size:,} bytes in {group.num_rows:,} rows"
-                raise UserError(f"{file}: the column {part.path_in_schema[:100]} has {told}; expected short values")
-    words = [name for name in names if pa.types.is_string(table.schema_arrow.field(name).type)]
-    with pyarrow.parquet.ParquetFile(file, pre_buffer=False, read_dictionary=words) as looked:
-        for number in range(looked.num_row_groups if words else 0):
-            batch = next(looked.iter_batches(1, row_groups=[number], columns=words, use_threads=False), None)
-            for name, column in zip(words, [] if batch is None else batch.columns, strict=False):
-                longest = max(map(len, column.dictionary.cast(pa.binary()).to_pylist()), default=0)
-                if longest > VALUE:
-                    raise UserError(
-                        f"{file}: the column {name[:100]} holds a text of {longest:,} bytes; expected {VALUE:,}"
-                    )

@@ -4,10 +4,12 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from tasks.shared.data import parquet_sizes
 from tasks.shared.data.parquet_pages import pages
 from tasks.shared.data.table import read_columns
 from tests.limits import assert_refused
@@ -18,16 +20,70 @@ def drain(file: Path) -> None:
         pass
 
 
-def repeated() -> pa.Table:
-    places = pa.array([0] * 1_000_000, pa.int32())
-    return pa.table({"path": pa.DictionaryArray.from_arrays(places, pa.array(["x" * 100_000]))})
+def repeated(word: pa.Scalar | str | bytes, count: int) -> pa.Table:
+    places = pa.array([0] * count, pa.int32())
+    return pa.table({"path": pa.DictionaryArray.from_arrays(places, pa.array([word]))})
 
 
-def test_one_long_text_a_million_times(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("x" * 100_000, "the column path holds a text of 100,000 bytes"),
+        ("x" * 8000, "its columns stand for 80"),  # too much of what is short enough each
+        (b"x" * 100_000, "the column path holds bytes (binary)"),
+        (pa.scalar(b"x" * 8000, pa.binary(8000)), "the column path holds bytes (fixed_size_binary[8000])"),
+    ],
+)
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+def test_one_value_for_all_rows(word: Any, words: str, version: str, tmp_path: Path) -> None:
     file = tmp_path / "photos.parquet"
-    pq.write_table(repeated(), file, compression="zstd", store_schema=False)
+    count = 100_000 if isinstance(word, str) else 1000  # what are no texts, the writer makes all of
+    pq.write_table(repeated(word, count), file, compression="zstd", store_schema=False, data_page_version=version)
     assert file.stat().st_size < 100_000
-    assert_refused(lambda: drain(file), f"{file}: the column path holds a text of 100,000 bytes")
+    assert_refused(lambda: drain(file), f"{file}: {words}")
+
+
+def test_one_number_for_all_rows(tmp_path: Path) -> None:
+    file, group = tmp_path / "photos.parquet", pa.table({"path": np.zeros(1_000_000)})
+    with pq.ParquetWriter(file, group.schema) as writer:
+        for _ in range(10):
+            writer.write_table(group, 1_000_000)
+    assert file.stat().st_size < 1_000_000
+    assert_refused(lambda: drain(file), f"{file}: its columns stand for 160,0")
+
+
+@pytest.mark.parametrize("length", [8000, 1_000_000])
+def test_texts_that_begin_as_the_one_before(length: int, tmp_path: Path) -> None:
+    file, texts = tmp_path / "photos.parquet", pa.array(["x" * length] * 100, pa.large_string())
+    more: dict[str, Any] = {"use_dictionary": False, "column_encoding": {"path": "DELTA_BYTE_ARRAY"}}
+    pq.write_table(pa.table({"path": texts}), file, compression="zstd", write_statistics=False, **more)
+    assert file.stat().st_size < 10_000
+    assert_refused(lambda: drain(file), f"{file}: the column path is written as DELTA_BYTE_ARRAY")
+
+
+def test_pages_of_nothing_without_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of some bytes, so that a file of some MB could have a million."""
+    monkeypatch.setattr(parquet_sizes, "PAGES", 1000)
+    file, texts = tmp_path / "photos.parquet", pa.table({"path": ["x" * 20] * 1100})
+    pq.write_table(texts, file, use_dictionary=False, write_statistics=False, data_page_size=1, write_batch_size=1)
+    assert_refused(lambda: drain(file), f"{file}: cannot be read (more than 1,000 pages)")
+
+
+def test_an_honest_table_of_many_rows_is_read(tmp_path: Path) -> None:
+    """Few labels, coordinates of a few places, and paths that compress well."""
+    count, file = 300_000, tmp_path / "photos.parquet"
+    rng = np.random.default_rng(0)
+    numbers = np.arange(count)
+    table = pa.table({
+        "path": pa.array(np.char.add("photos/of/a/long/folder/IMG_", numbers.astype("U7"))),
+        "label": pa.array([f"a breed with a name {k}" for k in range(120)]).take(pa.array(rng.integers(0, 120, count))),
+        "lat": pa.array(rng.integers(-90, 90, count).astype(float)),
+    })  # fmt: skip
+    for more in ({"compression": "zstd"}, {"compression": "snappy", "data_page_version": "2.0"},
+                 {"column_encoding": "PLAIN", "use_dictionary": False, "compression": "zstd"}):  # fmt: skip
+        pq.write_table(table, file, **more)
+        names = {"path": "path", "label": "label", "lat": "lat"}
+        assert sum(len(chunk["path"]) for _, chunk in read_columns(file, names)) == count
 
 
 def test_a_row_of_many_megabytes(tmp_path: Path) -> None:
@@ -83,15 +139,14 @@ def test_a_page_that_says_more_than_the_footer(tmp_path: Path) -> None:
     part = pq.read_metadata(file).row_group(0).column(0)
     data, start = bytearray(file.read_bytes()), part.data_page_offset
     assert data[start : start + 3] == b"\x15\x00\x15"  # the type of the page, then how large it is in memory
-    old = next(pages(io.BytesIO(bytes(data)), start, start + 1)).uncompressed
+    first = next(pages(io.BytesIO(bytes(data)), start, start + 1))
     value = bytearray()
     for shift in (0, 7, 14, 21, 28):  # 1 GB in as many bytes as there were is not to be had: one is put in
         value.append((2 << 30 >> shift) & 127 | (128 if shift < 28 else 0))
-    assert data[start + 3] >= 128 and old < 1 << 13  # two bytes
+    assert data[start + 3] >= 128 and first.uncompressed < 1 << 13  # two bytes
     data[start + 3 : start + 5] = value
-    file.write_bytes(
-        bytes(data[: start + 8]) + bytes(data[start + 11 :])
-    )  # three of the page go, so that the footer stays
+    place = start + first.header + 3  # three of the page go, so that the footer stays
+    file.write_bytes(bytes(data[:place] + data[place + 3 :]))
     assert_refused(lambda: drain(file), f"{file}: the column path has 1,073,741,824 bytes in 50 rows")
 
 
