@@ -2,12 +2,12 @@
 
 from itertools import pairwise
 
-import torch
 from torch import nn
 
 from backbone.fold import CONVOLUTIONS, chains, is_chain
 from backbone.fused_conv import ACTIVATIONS, FusedConv2d
 from backbone.layers import ConvNormAct
+from backbone.private import has_onednn
 from backbone.separable import FusedSeparableConv
 
 
@@ -60,8 +60,4 @@ def _has_onednn(conv: nn.Conv2d) -> bool:
     weight = conv.weight
     if weight.device.type != "cpu" or conv.padding_mode != "zeros" or isinstance(conv.padding, str):
         return False
-    if not torch.backends.mkldnn.is_available():
-        return False
-    if weight.dtype == torch.bfloat16:
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return weight.dtype == torch.float32
+    return has_onednn(weight.dtype)

@@ -14,24 +14,20 @@ from torch import Tensor, nn
 
 from backbone.gradients import ReLU6, is_exported
 from backbone.kernels import checked
+from backbone.private import has_hooks
 
 CEILINGS: dict[type[nn.Module], float] = {nn.ReLU: math.inf, nn.ReLU6: 6.0, ReLU6: 6.0}
 
 
 def applies(norm: nn.BatchNorm2d, act: nn.Module, x: Tensor) -> bool:
     """Whether `norm_act(norm, act, x)` can take the place of `act(norm(x))`."""
-    if not norm.training or type(act) not in CEILINGS or _is_watched(norm) or _is_watched(act):
+    if not norm.training or type(act) not in CEILINGS or has_hooks(norm) or has_hooks(act):
         return False
     if not torch.is_grad_enabled() or is_exported() or not norm.track_running_stats or norm.momentum is None:
         return False
     counted = type(norm.num_batches_tracked) is Tensor
     read, written = (norm.weight, norm.bias), (norm.running_mean, norm.running_var)
     return counted and checked.takes_norm(x, read, written) and x.numel() > x.shape[1]
-
-
-def _is_watched(module: nn.Module) -> bool:
-    hooks = (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks, module._backward_pre_hooks)
-    return any(hooks)
 
 
 def norm_act(norm: nn.BatchNorm2d, act: nn.Module, x: Tensor) -> Tensor:

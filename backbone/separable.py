@@ -1,21 +1,20 @@
 """Depthwise separable convolutions (Sec. 3.1) as one operator: for networks that only answer, on a CPU in fp32."""
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from backbone import private
 from backbone.fused_conv import FusedConv2d
 from backbone.gradients import is_exported
 from backbone.kernels import kernels
-from backbone.kernels.checked import LANES, SeparableForward, SeparableWeights, is_map_of, is_watched
+from backbone.kernels.checked import LANES, SeparableForward, SeparableWeights, is_map_of
 from backbone.layers import Conv2d
+from backbone.private import Prepared, is_watched
 
 NAME = "separable_forward"
 
 
-class FusedSeparableConv(nn.Module):
+class FusedSeparableConv(Prepared):
     """A depthwise convolution of 3x3, the pointwise one behind it, and both activations (kernels/separable.cpp).
 
     The map between the two is computed in parts that stay in the cache, and never written to memory, which takes less
@@ -66,17 +65,6 @@ class FusedSeparableConv(nn.Module):
             weights = before.weights
         stride = first.stride[0], first.stride[1]
         made = SeparableForward.of(weights, x, stride, self.depthwise.pads(x), self.ceiling)
-        if made is not None:
+        if made is not None and private.TELLS:
             self.ready = made
         return made
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
-        self.ready = None
-        return super()._apply(fn, recurse)
-
-    def _load_from_state_dict(self, *args: Any) -> None:
-        self.ready = None
-        super()._load_from_state_dict(*args)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"ready": None}

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn import Parameter
 
+from backbone import private
 from backbone.kernels import call, counts, kernels
+from backbone.private import is_watched
 
 F32, PLAIN, LAST = torch.float32, torch.contiguous_format, torch.channels_last
 LANES = 8  # channels, of which the kernels of convolutions take multiples
@@ -22,16 +23,9 @@ Size = tuple[int, ...]
 Two = tuple[int, int]
 
 
-def is_watched() -> bool:
-    """Whether somebody would miss torch's operators: compilers, fake tensors, counters, derivatives by forward mode."""
-    if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0:
-        return True
-    return forward_ad._current_level >= 0
-
-
 def address(t: Tensor | None, dtype: torch.dtype, shape: Size, layout: torch.memory_format = PLAIN) -> int:
     """Where the numbers of a tensor begin, if all of them lie in memory as a kernel reads them, else 0."""
-    if t is None or type(t) not in (Tensor, Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(t):
+    if t is None or type(t) not in (Tensor, Parameter) or private.is_wrapped(t):
         return 0
     if not t.is_cpu or t.dtype is not dtype or t.is_nested or t.layout is not torch.strided or t.shape != shape:
         return 0
@@ -46,7 +40,7 @@ def address(t: Tensor | None, dtype: torch.dtype, shape: Size, layout: torch.mem
 
 def is_own(t: Tensor | None) -> bool:
     """Whether torch itself holds the numbers of a tensor, any there are, all of them and in any order."""
-    if t is None or type(t) not in (Tensor, Parameter) or torch._C._functorch.is_functorch_wrapped_tensor(t):
+    if t is None or type(t) not in (Tensor, Parameter) or private.is_wrapped(t):
         return False
     if t.is_nested or t.layout is not torch.strided or not t.is_cpu or t.numel() == 0:
         return False

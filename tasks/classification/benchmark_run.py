@@ -24,6 +24,7 @@ from tasks.shared.training.callbacks import Checkpoints
 from tasks.shared.training.ema import Ema
 from tasks.shared.training.module import TrainingModule
 from tasks.shared.training.optim import make_optimizer
+from tasks.shared.training.quiet import quiet_lightning
 from tasks.shared.training.train import make_trainer
 
 STEPS = 10  # a round: Lightning writes its logs every so many
@@ -45,9 +46,10 @@ def run_suite(options: Options, **keys: Any) -> Suite:
         keep_heap()
         data = build_data(config)
         steps = Steps(STEPS * options.rounds)
-        module, trainer = _make(config, data, Path(folder))
-        trainer.callbacks.append(steps)  # type: ignore[attr-defined]
-        trainer.fit(module, val_dataloaders=data.val_loader(shard=True))
+        with quiet_lightning():
+            module, trainer = _make(config, data, Path(folder))
+            trainer.callbacks.append(steps)  # type: ignore[attr-defined]
+            trainer.fit(module, val_dataloaders=data.val_loader(shard=True))
     batch, resolution = config["data"]["batch_size"], config["resolution"]
     case = f"task=classification, {batch} pictures of {resolution} pixels"
     results = []

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork
 from torchvision.ops import box_iou
@@ -101,9 +100,9 @@ class Torchvision:
         self.size, self.picture = [(picture.side, picture.side)], picture
         counts = {"testing": looked_at}, {"testing": TOTAL}
         self.rpn = RegionProposalNetwork(nn.Identity(), nn.Identity(), 0.7, 0.3, 256, 0.5, *counts, PROPOSAL_IOU).eval()  # type: ignore[arg-type]
-        self.rpn.box_coder = BoxCoder(SCALES)
         self.objectness = (picture.logits[:, 1] - picture.logits[:, 0])[None]  # one logit an anchor
         self.heads = RoIHeads(None, None, None, 0.5, 0.5, 64, 0.25, SCALES, threshold, IOU, TOTAL)
+        self.rpn.box_coder = self.heads.box_coder  # of the same scales
         self.box_offsets = F.pad(picture.box_offsets, (0, 0, 1, 0)).flatten(1)  # a row for background too
 
     def proposals(self) -> Tensor:

@@ -1,6 +1,7 @@
 """What a task, its data and its evaluator owe each other. Everything shared is written against these four."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -143,6 +144,8 @@ class Task(nn.Module):
     """Keys of `info` that it cannot name its answers without."""
     compares: bool = False
     """Whether `summarise` tells something of two pictures that are given to be compared."""
+    answers_under: AbstractContextManager[Any] = nullcontext()
+    """Autocast, where the network is made to answer in bf16 (network/fused.py)."""
 
     def __init__(self, backbone: Backbone, resolution: int):
         super().__init__()
@@ -161,7 +164,8 @@ class Task(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         """images (B, 3, H, W), uint8 or float in 0 to 255 -> outputs, the same type in training and evaluation."""
-        return self.respond(self.maps(images), images)
+        with self.answers_under:
+            return self.respond(self.maps(images), images)
 
     def maps(self, images: Tensor) -> dict[str, Tensor]:
         """The backbone's maps of `forward`'s images, by name: those that `respond` reads."""

@@ -14,6 +14,8 @@ from tasks.shared.errors import UserError, check_count
 from tasks.shared.network.isometric import isometric_init
 from tasks.shared.network.planned import planned
 
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)  # and what extends them, as timm's
+
 
 def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     """Call what `node["_target_"]` names with the node's other keys and `more`.
@@ -51,7 +53,7 @@ def build_task(config: dict[str, Any], num_classes: int) -> Task:
     momentum = config["trainer"]["bn_momentum"]
     if momentum is not None:
         for module in task.modules():
-            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            if isinstance(module, BATCH_NORMS):
                 module.momentum = momentum
     return task
 

@@ -51,6 +51,6 @@ def ready_to_answer(task: Task, device: torch.device, bf16: bool) -> Task:
         for layer in task.modules():
             if isinstance(layer, nn.Conv2d | nn.Linear):
                 layer.to(torch.bfloat16)
-        task.forward = torch.autocast(device.type, torch.bfloat16)(task.forward)  # type: ignore[method-assign]
+        task.answers_under = torch.autocast(device.type, torch.bfloat16)
     fuse_activations(task)
     return task

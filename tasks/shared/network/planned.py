@@ -4,22 +4,22 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 import torch
-import torch.utils._device
 
 from tasks.shared.errors import UserError
 
 LONGEST = 30  # seconds of computing, libraries that are imported for it among them; the largest networks take some
 SOON = 0.01  # seconds until the next try to stop
-DEVICES = (torch.overrides.__file__, torch.utils._device.__file__)
+DEVICES = (torch.overrides.__file__, str(Path(torch.utils.__file__).parent))
 
 
 def _changes_device(frame: FrameType | None) -> bool:
     """Whether torch is putting a device on its stack, or taking one off: half of that would outlast the error."""
     while frame is not None:
-        if frame.f_code.co_filename in DEVICES:
+        if frame.f_code.co_filename.startswith(DEVICES):
             return True
         frame = frame.f_back
     return False

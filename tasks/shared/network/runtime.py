@@ -57,5 +57,6 @@ def pick_precision(device: torch.device, wish: object = "auto") -> str:
     if device.type == "cuda":
         fast = torch.cuda.is_bf16_supported(including_emulation=False)
     else:
-        fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+        instructions = torch.cpu.get_capabilities()
+        fast = instructions.get("avx512_bf16", False) or instructions.get("amx_tile", False)
     return "bf16-mixed" if fast else "32-true"

@@ -13,7 +13,7 @@ from backbone.unfold import folded_norms
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import same_classes
-from tasks.shared.network.build import check_weights, without_sources
+from tasks.shared.network.build import BATCH_NORMS, check_weights, without_sources
 from tasks.shared.records.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
@@ -111,7 +111,7 @@ def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:
     if up_to is not None:
         frozen += _layers_up_to(task.backbone, up_to)
     if batch_norm:
-        frozen += [m for m in task.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        frozen += [m for m in task.backbone.modules() if isinstance(m, BATCH_NORMS)]
     if folded := [task.get_submodule(name) for name in folded_norms(task)]:
         log.info(
             "%d batch norms were folded into their convolutions by whoever published these weights: they stay frozen; "

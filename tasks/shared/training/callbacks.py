@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
@@ -86,6 +87,21 @@ class WholeCheckpoints(TorchCheckpointIO):
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> Any:
         """Checked like everywhere, as Lightning opens the file that a run goes on from by itself."""
         return check_restored(read_archive(Path(path)), path, self.scaler)
+
+
+class OwnSignals(Callback):
+    """Signals end a run at once, as those who took them (commands/streams.py) have it.
+
+    Lightning puts handlers of its own in front, which tell the other processes, and wait where one cannot hear.
+    """
+
+    def on_fit_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        self.handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        for number, handler in self.handlers.items():
+            if handler is not None and signal.getsignal(number) != handler:
+                signal.signal(number, handler)
 
 
 class LineProgress(Callback):

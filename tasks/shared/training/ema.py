@@ -5,8 +5,13 @@ from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Network = TypeVar("Network", bound=nn.Module)
+
+
+def _forget_count(ema: nn.Module, _: Any) -> None:
+    ema._count = None  # type: ignore[assignment]  # the loaded `updates` counts
 
 
 class Ema(nn.Module, Generic[Network]):
@@ -27,6 +32,7 @@ class Ema(nn.Module, Generic[Network]):
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
         self._count: int | None = None  # `updates` on the host, so that a step does not wait for the device
+        self.register_load_state_dict_post_hook(_forget_count)
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -36,16 +42,12 @@ class Ema(nn.Module, Generic[Network]):
         averaged = [*self.network.parameters(), *self.network.buffers()]
         pairs = list(zip(averaged, trained, strict=True))
         floating = [(a, t) for a, t in pairs if a.is_floating_point()]
-        torch._foreach_lerp_([a for a, _ in floating], [t for _, t in floating], 1 - decay)
+        get_ema_multi_avg_fn(decay)([a for a, _ in floating], [t for _, t in floating], None)  # in one operator
         for a, t in pairs:
             if not a.is_floating_point():
                 a.copy_(t)
         self.updates += 1
         self._count = count + 1
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._count = None  # the loaded `updates` counts
 
     def train(self, mode: bool = True) -> "Ema":
         """Stays in eval mode, whatever the trained network is told."""

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ from tasks.shared.records.checkpoint import Checkpoint
 from tasks.shared.records.contents import check_contents, content_of
 from tasks.shared.records.curves import Curves
 from tasks.shared.records.report import draw_curves, print_metrics
-from tasks.shared.training.callbacks import Checkpoints, LineProgress, WholeCheckpoints
+from tasks.shared.training.callbacks import Checkpoints, LineProgress, OwnSignals, WholeCheckpoints
 from tasks.shared.training.module import TrainingModule
+from tasks.shared.training.quiet import quiet_lightning
 from tasks.shared.training.score import score_checkpoint
 from tasks.shared.training.settings import check_settings, try_optimizer
 
@@ -84,7 +84,8 @@ def train(
         module.task.compile()
     try_optimizer(task, config["optim"])
     folder = output / "checkpoints"
-    trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
+    with quiet_lightning():
+        trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
     _check_shares(trainer.world_size, {"train on": train_loader, "validate on": val_loader})
     if is_first_process():
         make_folder(folder, "output")
@@ -103,7 +104,7 @@ def train(
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         path = resume.path if resume else None
-        with failing_as_one(trainer, output), faults_told(output / "logs", "output"):
+        with failing_as_one(trainer, output), faults_told(output / "logs", "output"), quiet_lightning():
             trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         raise SystemExit(stop.code or 1) from stop
@@ -163,18 +164,6 @@ def _student(
 
 def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoints) -> pl.Trainer:
     """Lightning's Trainer for the config node `trainer`."""
-    # Lightning's notes on what our defaults have decided would hide those that matter.
-    for library in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(library).setLevel(logging.WARNING)
-    for message in (
-        ".*does not have many workers.*",
-        ".*The number of training batches.*",
-        ".*GPU available but not used.*",
-        ".*module\\(s\\) in eval mode at the start of training.*",  # the moving average
-        ".*recommended to use `self.log.*sync_dist=True.*",  # the evaluator has gathered already
-        ".*isinstance\\(treespec, LeafSpec\\).*",  # between Lightning and torch
-    ):
-        warnings.filterwarnings("ignore", message)
     # A resumed run keeps the first part's log, and writes to a folder that is new.
     parts = [name.removeprefix("version_") for name in names_in(output / "logs")]
     version = max((int(part) + 1 for part in parts if part.isdecimal() and len(part) < 10), default=0)
@@ -200,13 +189,10 @@ def make_trainer(settings: dict[str, Any], output: Path, checkpoints: Checkpoint
         enable_checkpointing=False,
         log_every_n_steps=10,
         logger=[Curves(output / "logs" / f"version_{version}")],
-        callbacks=[checkpoints, progress, LearningRateMonitor("step")],
+        callbacks=[OwnSignals(), checkpoints, progress, LearningRateMonitor("step")],
         plugins=[WholeCheckpoints()],
     )
     try:
-        trainer = pl.Trainer(**arguments)
+        return pl.Trainer(**arguments)
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer.*: {str(error).splitlines()[0]}") from error
-    # Ours (streams.py) end a run at once; Lightning's make processes tell each other, and wait where one cannot hear.
-    trainer._signal_connector.register_signal_handlers = lambda: None  # type: ignore[method-assign]
-    return trainer

@@ -40,7 +40,11 @@ def test_in_bf16_layers_keep_rounded_weights_and_logits_point_the_same_way(netwo
     expected, ready = logits(network), ready_to_answer(copy.deepcopy(network), CPU, bf16=True)
     layers = [module for module in ready.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     assert len(layers) == 28 and {layer.weight.dtype for layer in layers} == {torch.bfloat16}
-    answer = logits(ready)
+    answer, copied = logits(ready), logits(copy.deepcopy(ready))
+    assert torch.equal(copied, answer)
+    with pytest.raises(RuntimeError):
+        ready(torch.zeros(1, 2, 64, 64))
+    assert not torch.is_autocast_enabled("cpu"), "after an error too"
     assert answer.dtype == torch.bfloat16 and not torch.equal(answer.float(), expected)
     assert (F.cosine_similarity(answer.float(), expected) > 0.99).all()
 

@@ -45,9 +45,11 @@ def test_devices_by_name() -> None:
 
 @pytest.mark.parametrize(("fast", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
 def test_bf16_only_where_the_cpu_computes_in_it(fast: bool, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: fast)
-    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    assert pick_precision(torch.device("cpu")) == expected
+    for instructions in ("avx512_bf16", "amx_tile"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda name=instructions: {"avx2": True, name: fast})
+        assert pick_precision(torch.device("cpu")) == expected
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"neon": True})
+    assert pick_precision(torch.device("cpu")) == "32-true"
 
 
 def test_a_precision_that_is_asked_for() -> None:
