@@ -10,6 +10,7 @@ import numpy as np
 from tasks.classification.sample import draw_classification_sample
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.classification.names import names_of
+from tasks.shared.data.image_data import SPLITS, splits_to_read
 from tasks.shared.data.image_set import Pictures, class_folders, read_class_folders
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import read_classes
@@ -17,13 +18,13 @@ from tasks.shared.files.names import read_classes
 log = logging.getLogger(__name__)
 
 
-def image_folder(root: str, *, splits: Sequence[str] = ("train", "val"), **options: Any) -> ClassificationData:
+def image_folder(root: str, *, splits: Sequence[str] = SPLITS, **options: Any) -> ClassificationData:
     """Anybody's pictures: a folder for each class under `root`/train and `root`/val, named as the class."""
     return _from_folders(Path(root), None, splits, options)
 
 
 def imagenet(
-    root: str, *, classes: str | None = None, splits: Sequence[str] = ("train", "val"), **options: Any
+    root: str, *, classes: str | None = None, splits: Sequence[str] = SPLITS, **options: Any
 ) -> ClassificationData:
     """ImageNet: a folder for each class under `root`/train and `root`/val, named by its WordNet id.
 
@@ -40,7 +41,7 @@ def classification_sample(
     train: int = 240,
     val: int = 40,
     draw_seed: int = 0,
-    splits: Sequence[str] = ("train", "val"),
+    splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> ClassificationData:
     """The drawn sample data set, written to `root` in ImageNet's layout on first use; train, val: pictures a class."""
@@ -54,8 +55,8 @@ def _from_folders(
 ) -> ClassificationData:
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder; expected one with class folders under train/ and val/")
-    opened = [options.get("evaluate_on", "val") if split == "val" else split for split in splits]
-    if absent := [split for split in dict.fromkeys(opened) if not (root / split).is_dir()]:
+    opened = splits_to_read(splits, options)
+    if absent := [split for split in opened if not (root / split).is_dir()]:
         found = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
         raise UserError(
             f"data.root={root}: holds no {' and no '.join(f'{split}/' for split in absent)}, but {found}; expected "
@@ -63,9 +64,7 @@ def _from_folders(
         )
     if classes is None:
         classes = class_folders(root / opened[0])
-    pictures: dict[str, Pictures] = {
-        split: read_class_folders(root / split, classes) for split in dict.fromkeys(opened)
-    }
+    pictures: dict[str, Pictures] = {split: read_class_folders(root / split, classes) for split in opened}
     if "train" in pictures and (bare := len(classes) - len(np.unique(pictures["train"].labels))):
         log.warning("%d of the %d classes have no training pictures", bare, len(classes))
     return ClassificationData(pictures, classes, names_of(classes), **options)

@@ -15,6 +15,7 @@ from torchvision import datasets
 
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.config.consent import asks_for
+from tasks.shared.data.image_data import SPLITS, splits_to_read
 from tasks.shared.data.image_set import Pictures
 from tasks.shared.errors import UserError
 from tasks.shared.images.decode import DAMAGE, from_pil, open_picture, read_bytes
@@ -85,7 +86,7 @@ def torchvision_set(
     val_split: Any = None,
     options: dict[str, Any] | None = None,
     download: bool = True,
-    splits: Sequence[str] = ("train", "val"),
+    splits: Sequence[str] = SPLITS,
     **settings: Any,
 ) -> ClassificationData:
     """A data set of `torchvision.datasets`, by its class's name, one of `SETS`.
@@ -106,12 +107,12 @@ def torchvision_set(
     key = "train" if SETS[name][0] is True else "split"
     given = {"train": train_split, "val": val_split}
     values = {split: SETS[name][k] if given[split] is None else given[split] for k, split in enumerate(given)}
-    opened = [settings.get("evaluate_on", "val") if split == "val" else split for split in splits]
+    opened = splits_to_read(splits, settings)
     more = options or {}
     if refused := more.keys() & NOT_OPTIONS:
         raise UserError(f"data.options.{sorted(refused)[0]}: is no option; this toolkit sets it itself")
     fetch = download and asks_for("data.download")
-    made = {split: _open(name, root, {key: values[split]} | more, fetch) for split in dict.fromkeys(opened)}
+    made = {split: _open(name, root, {key: values[split]} | more, fetch) for split in opened}
     labels = {split: _labels_of(each, f"data.name={name}, {key}={values[split]}") for split, each in made.items()}
     pictures: dict[str, Pictures] = {
         split: TorchvisionPictures(each, labels[split], f"{name}/{split}") for split, each in made.items()

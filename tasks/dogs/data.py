@@ -9,6 +9,7 @@ from tasks.dogs.sample import draw_dogs_sample, draw_web_sample
 from tasks.dogs.stanford import StanfordDogs, read_stanford_dogs
 from tasks.dogs.web import Guard, keep_clean, list_folders, list_index
 from tasks.shared.classification.data import ClassificationData
+from tasks.shared.data.image_data import SPLITS, splits_to_read
 from tasks.shared.errors import UserError
 
 log = logging.getLogger(__name__)
@@ -23,12 +24,11 @@ def stanford_dogs(
     *,
     official: bool = True,
     box_crop: bool = False,
-    splits: Sequence[str] = ("train", "val"),
+    splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> ClassificationData:
     """Stanford Dogs as it is distributed; "val" is its test list. See `tasks.dogs.stanford.read_stanford_dogs`."""
-    needed = dict.fromkeys(options.get("evaluate_on", "val") if split == "val" else split for split in splits)
-    dogs = read_stanford_dogs(Path(root), tuple(needed), official=official, box_crop=box_crop)
+    dogs = read_stanford_dogs(Path(root), tuple(splits_to_read(splits, options)), official=official, box_crop=box_crop)
     return _with_breeds(dogs, dict(dogs.pictures), options)
 
 
@@ -41,7 +41,7 @@ def web_dogs(
     guard: dict[str, Any] | None = None,
     min_side: int = 32,
     cache: str = "data/cache",
-    splits: Sequence[str] = ("train", "val"),
+    splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> ClassificationData:
     """Noisy pictures to train on; evaluated on the test pictures of Stanford Dogs in `test_root`, none of which, nor a

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.face_attributes.draw import draw_precisions
 from tasks.face_attributes.metrics import Bools, Floats, agreement, average_precisions, emulation, mean_of_known
-from tasks.shared.contract import Targets
+from tasks.shared.faces.dataset import FaceTarget
 from tasks.shared.files.writing import write_rows
 from tasks.shared.processes.gathering import gathered
 
@@ -34,7 +34,7 @@ class AttributeEvaluator:
         self.truth: list[Bools] = []  # as many as pictures, or none
         self.teacher: list[Floats] = []  # as many as pictures, or none
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None:
+    def update(self, results: Sequence[Any], targets: Sequence[FaceTarget]) -> None:
         """results: `logits` (A,); targets: `index`, `file`, and `attributes` (A,) and `teacher` (A,) where known."""
         for result, target in zip(results, targets, strict=True):
             self.indices.append(target["index"])

@@ -1,5 +1,6 @@
 """A network that tells face attributes, by imitating another (Sec. 4.5), or from labels."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -10,8 +11,9 @@ from torch import Tensor
 from backbone import Backbone
 from tasks.face_attributes.draw import draw_attributes
 from tasks.face_attributes.evaluate import AttributeEvaluator
-from tasks.shared.contract import Targets, TeacherInfo
+from tasks.shared.contract import TeacherInfo
 from tasks.shared.errors import UserError
+from tasks.shared.faces.dataset import FaceData, FaceInfo, FaceTarget
 from tasks.shared.network.pooled_task import PooledTask
 
 
@@ -60,7 +62,7 @@ class FaceAttributes(PooledTask):
         """The data's attributes, whatever else it knows; where it has none the teacher's."""
         return len(data.info.get("attributes", ())) or taught or 0
 
-    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, targets: Sequence[FaceTarget]) -> dict[str, Tensor]:
         """Cross-entropy of each attribute, a mean over attributes and batch.
 
         outputs: logits (B, A). targets: `teacher` (A,) each, the teacher's logits; or where there is no teacher
@@ -71,7 +73,7 @@ class FaceAttributes(PooledTask):
         wanted = given.float().sigmoid() if taught else given.float()
         return {"cross_entropy": F.binary_cross_entropy_with_logits(outputs.float(), wanted)}
 
-    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: FaceInfo) -> None:
         count = self.head.out_features
         if teacher.num_outputs != count:
             raise UserError(
@@ -80,7 +82,7 @@ class FaceAttributes(PooledTask):
         if told := _first_other(info.get("attributes", []), teacher.class_names):
             raise UserError(f"teacher {teacher.name}: its {told}; expected the same attributes in the same order")
 
-    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
+    def taught_info(self, teacher: TeacherInfo) -> FaceInfo:
         return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
 
     def check_info(self, info: dict[str, Any], source: str) -> None:
@@ -91,7 +93,7 @@ class FaceAttributes(PooledTask):
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Attributes]:
         return [Attributes(row) for row in outputs.float().cpu()]
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> AttributeEvaluator:
+    def evaluator(self, data: FaceData, info: FaceInfo) -> AttributeEvaluator:
         theirs = data.info.get("attributes")
         names = info.get("attributes") or theirs or self._names(info)
         if theirs is not None and theirs != names:
@@ -104,17 +106,19 @@ class FaceAttributes(PooledTask):
             raise UserError(f"the data has {len(names)} attributes, but the network tells {self.head.out_features}")
         return AttributeEvaluator(names)
 
-    def draw(self, image: Image.Image, result: Attributes, info: dict[str, Any], target: Any = None) -> Image.Image:
+    def draw(
+        self, image: Image.Image, result: Attributes, info: FaceInfo, target: FaceTarget | None = None
+    ) -> Image.Image:
         truth = None
         if target is not None and "attributes" in target:
             truth = (target["attributes"] > 0.5).tolist()
         return draw_attributes(image, self._names(info), result.probabilities.tolist(), truth)
 
-    def describe(self, result: Attributes, info: dict[str, Any]) -> dict[str, float]:
+    def describe(self, result: Attributes, info: FaceInfo) -> dict[str, float]:
         """The probability of each attribute by its name."""
         return dict(zip(self._names(info), result.probabilities.tolist(), strict=True))
 
-    def _names(self, info: dict[str, Any]) -> list[str]:
+    def _names(self, info: FaceInfo) -> list[str]:
         """Of the attributes, their numbers where nobody has named them."""
         count = self.head.out_features
         names = info.get("attributes") or [f"attribute {k}" for k in range(count)]

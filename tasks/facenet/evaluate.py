@@ -13,7 +13,7 @@ from tasks.facenet.embeddings import save_embeddings
 from tasks.facenet.metrics import Roc, fold_accuracy, needed
 from tasks.facenet.pair_sets import AllPairs, ListedPairs, PairSet
 from tasks.facenet.pairs import Floats, Ints, Nearest
-from tasks.shared.contract import Targets
+from tasks.shared.faces.dataset import FaceTarget
 from tasks.shared.files.writing import write_picture, write_rows
 from tasks.shared.images.decode import to_pil
 from tasks.shared.processes.gathering import gathered
@@ -42,7 +42,7 @@ class FaceEvaluator:
         pairs: Ints | None = None,
         folds: Ints | None = None,
         all_pairs: bool = False,
-        picture: Callable[[dict[str, Any]], Tensor] | None = None,
+        picture: Callable[[Any], Tensor] | None = None,
         kind: str = "npz",
     ):
         self.far, self.convert, self.picture, self.kind = far, convert, picture, kind
@@ -57,7 +57,7 @@ class FaceEvaluator:
         self.teacher: list[Floats] = []  # as many as pictures, or none
         self._rocs: dict[str, Roc] | None = None
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None:
+    def update(self, results: Sequence[Any], targets: Sequence[FaceTarget]) -> None:
         """results: `vector` (D,); targets: `index`, `file`, and where they are known `identity` and `teacher` (D,)."""
         self._rocs = None
         for result, target in zip(results, targets, strict=True):

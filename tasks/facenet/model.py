@@ -19,8 +19,9 @@ from tasks.facenet.evaluate import FaceEvaluator
 from tasks.facenet.margin import MarginLoss
 from tasks.facenet.metrics import check_far
 from tasks.facenet.pairs import count_pairs
-from tasks.shared.contract import Targets, TeacherInfo
+from tasks.shared.contract import TeacherInfo
 from tasks.shared.errors import UserError, check_count
+from tasks.shared.faces.dataset import FaceData, FaceInfo, FaceTarget
 from tasks.shared.network.pooled_task import PooledTask
 
 log = logging.getLogger(__name__)
@@ -102,7 +103,7 @@ class FaceNet(PooledTask):
         """From outputs (B, D), the head's or a teacher's, to embeddings."""
         return F.normalize(vectors.float(), dim=1) if self.unit_length else vectors.float()
 
-    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, targets: Sequence[FaceTarget]) -> dict[str, Tensor]:
         """targets: `teacher` (D,) each, the teacher's embedding; or where there is no teacher `identity` (int)."""
         if "teacher" in targets[0]:
             teacher = self._embedding(torch.stack([target["teacher"] for target in targets]).to(outputs.device))
@@ -111,7 +112,7 @@ class FaceNet(PooledTask):
         labels = torch.tensor([int(target["identity"]) for target in targets], device=outputs.device)
         return {"margin_cross_entropy": self.identities(outputs, labels)}
 
-    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: FaceInfo) -> None:
         width = self.head.out_features
         if teacher.num_outputs != width:
             raise UserError(
@@ -122,12 +123,12 @@ class FaceNet(PooledTask):
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Embedding]:
         return [Embedding(row) for row in outputs.float().cpu()]
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> FaceEvaluator:
-        all_pairs = self.pairs == "all" or data.pairs is None
+    def evaluator(self, data: FaceData, info: FaceInfo) -> FaceEvaluator:
+        listed = None if self.pairs == "all" else data.pairs
         identities = data.identities("val")
-        if not all_pairs:
-            same = int(data.pairs[:, 2].sum())
-            check_far(self.far, same, len(data.pairs) - same)
+        if listed is not None:
+            same = int(listed[:, 2].sum())
+            check_far(self.far, same, len(listed) - same)
         elif identities is not None:
             check_far(self.far, *count_pairs(identities))
         return FaceEvaluator(
@@ -135,17 +136,20 @@ class FaceNet(PooledTask):
             self._embedding,
             pairs=data.pairs,
             folds=data.folds,
-            all_pairs=all_pairs,
+            all_pairs=listed is None,
             picture=data.picture,
             kind=self.embeddings,
         )
 
-    def draw(self, image: Image.Image, result: Embedding, info: dict[str, Any], target: Any = None) -> Image.Image:
-        known = target is not None and "teacher" in target
-        teacher = self._embedding(target["teacher"][None])[0].cpu().numpy() if known else None
+    def draw(
+        self, image: Image.Image, result: Embedding, info: FaceInfo, target: FaceTarget | None = None
+    ) -> Image.Image:
+        teacher = None
+        if target is not None and "teacher" in target:
+            teacher = self._embedding(target["teacher"][None])[0].cpu().numpy()
         return draw_embedding(image, result.vector.numpy(), teacher)
 
-    def describe(self, result: Embedding, info: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, result: Embedding, info: FaceInfo) -> dict[str, Any]:
         """`embedding`: its numbers."""
         return {"embedding": result.vector.tolist()}
 

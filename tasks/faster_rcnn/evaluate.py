@@ -7,7 +7,7 @@ from typing import Any
 import torch.distributed as dist
 from torchvision.ops import box_iou
 
-from tasks.shared.contract import Targets
+from tasks.shared.detection.dataset import DetectionTarget
 from tasks.shared.detection.evaluate import CocoEvaluator
 from tasks.shared.images.decode import fit_scale
 
@@ -37,7 +37,7 @@ class ProposalEvaluator(CocoEvaluator):
         super().reset()
         self.recalled.clear()
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None:
+    def update(self, results: Sequence[Any], targets: Sequence[DetectionTarget]) -> None:
         """results: `Found`; targets: `boxes`, `size` and `image_id`."""
         super().update([result[:3] for result in results], targets)
         for result, target in zip(results, targets, strict=True):

@@ -15,8 +15,10 @@ from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.evaluate import ProposalEvaluator
 from tasks.faster_rcnn.loss import first_lesson, make_sampling, rows, second_lesson, two_losses
 from tasks.faster_rcnn.rpn import ProposalHead, propose
-from tasks.shared.contract import Targets, Task
+from tasks.shared.contract import Task
 from tasks.shared.detection.boxes import clip
+from tasks.shared.detection.data import CocoData
+from tasks.shared.detection.dataset import DetectionInfo, DetectionTarget
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import check_resize_agrees
 from tasks.shared.detection.postprocess import Detections, check_postprocess
@@ -167,8 +169,7 @@ class FasterRCNN(Task):
             logits, offsets = self.classes(x), self.boxes(x)
         return logits.view(batch, count, -1), offsets.view(batch, count, self.num_classes, 4)
 
-    def loss(self, outputs: FasterRCNNOutputs, targets: Targets) -> dict[str, Tensor]:
-        """targets: `boxes` (N, 4) float xyxy in pixels of the resized picture, `labels` (N,) int64."""
+    def loss(self, outputs: FasterRCNNOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         boxes, labels = [t["boxes"] for t in targets], [t["labels"] for t in targets]
         first = first_lesson(outputs.anchors, boxes, self.sampling)
         objectness, rpn_localization = two_losses(
@@ -206,14 +207,16 @@ class FasterRCNN(Task):
             results.append(Found(kept.boxes / scale, kept.scores, kept.labels, clip(proposals, *limits) / scale))
         return results
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> ProposalEvaluator:
+    def evaluator(self, data: CocoData, info: DetectionInfo) -> ProposalEvaluator:
         check_resize_agrees(data, self.resize)
         place = (data.val_annotations, info["category_ids"], info["class_names"], self.backend)
         return ProposalEvaluator(*place, self.resolution, self.resize)
 
-    def draw(self, image: Image.Image, result: Found, info: dict[str, Any], target: Any = None) -> Image.Image:
+    def draw(
+        self, image: Image.Image, result: Found, info: DetectionInfo, target: DetectionTarget | None = None
+    ) -> Image.Image:
         truth = scale_target(target, image.size, self.resolution, self.resize)
         return draw_detections(image, Detections(*result[:3]), info["class_names"], truth, self.min_score)
 
-    def describe(self, result: Found, info: dict[str, Any]) -> list[dict[str, Any]]:
+    def describe(self, result: Found, info: DetectionInfo) -> list[dict[str, Any]]:
         return describe_detections(Detections(*result[:3]), info, self.min_score)

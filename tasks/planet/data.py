@@ -17,6 +17,7 @@ from tasks.planet.photos import Photos, read_photos, sides
 from tasks.planet.sample import TABLES, draw_geotagged_sample
 from tasks.planet.shards import read_shards
 from tasks.planet.split import Split
+from tasks.shared.data.image_data import SPLITS, splits_to_read
 from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside_all
@@ -25,7 +26,6 @@ from tasks.shared.terminal.escaped import printable
 log = logging.getLogger(__name__)
 LOOKED_UP = 500  # files of each split that are looked for before training
 CHUNK = 1 << 19  # photos that are counted at once
-SPLITS = ("train", "val")
 Node = Mapping[str, Any] | None
 
 
@@ -60,7 +60,7 @@ def geotagged(
         return found
 
     first, second = ((node or {}).get("table") for node in (train, val))
-    found = sides(read, first, second, "table", Split(**(split or {})), _needed(splits, options))
+    found = sides(read, first, second, "table", Split(**(split or {})), splits_to_read(splits, options))
     return _with_cells(found, cells, partition, options)
 
 
@@ -92,7 +92,7 @@ def geotagged_shards(
         return read_shards(place, pattern, columns, split_by, Path(cache), options.get("on_corrupt", "error"))
 
     first, second = ((node or {}).get("shards") for node in (train, val))
-    found = sides(read, first, second, "shards", Split(**(split or {})), _needed(splits, options))
+    found = sides(read, first, second, "shards", Split(**(split or {})), splits_to_read(splits, options))
     return _with_cells(found, cells, partition, options)
 
 
@@ -115,11 +115,6 @@ def geotagged_sample(
     limits |= {key: value for key, value in (partition or {}).items() if value is not None}
     tables: list[Node] = [{"table": TABLES[side]} for side in SPLITS]
     return geotagged(root, train=tables[0], val=tables[1], partition=limits, **options)
-
-
-def _needed(splits: Sequence[str], options: Mapping[str, Any]) -> list[str]:
-    """The sides that have to be read."""
-    return list(dict.fromkeys(options.get("evaluate_on", "val") if s == "val" else s for s in splits))
 
 
 def _find_table(root: Path, table: str) -> Path:

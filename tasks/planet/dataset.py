@@ -2,63 +2,73 @@
 
 import logging
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from tasks.planet.cells import Cells
 from tasks.planet.neighbours import neighbours
 from tasks.planet.photos import Photos
-from tasks.shared.classification.data import ClassificationData
-from tasks.shared.data.image_set import PictureDataset
-from tasks.shared.data.loading import make_loader
+from tasks.shared.data.image_set import ClassTarget, PictureDataset
+from tasks.shared.data.whole_images import WholeImageData
 from tasks.shared.errors import UserError
 
 log = logging.getLogger(__name__)
 
 
-class GeotaggedData(ClassificationData):
+class PlaceTarget(ClassTarget, total=False):
+    """Where a photo was taken.
+
+    lat, lon: degrees. label: of its cell, -1 in none. neighbours: (K,) int64, the cells that touch it, to train on.
+    """
+
+    lat: float
+    lon: float
+    neighbours: NDArray[np.int64]
+
+
+class PlaceInfo(TypedDict, total=False):
+    """cells: what the outputs mean, as `Cells.plain` has it; none where a network is evaluated that knows its own."""
+
+    cells: dict[str, Any]
+
+
+class GeotaggedData(WholeImageData):
     """Photos with their places, the classes of which are cells.
 
     Args:
         photos: by split. Those to train on that lie in no cell are left out; those to evaluate on never.
         cells: the partition; None to evaluate a network that knows its own.
-        options: of `ClassificationData`.
+        options: of `WholeImageData`.
     """
 
     kind = "geotagged"
+    info: PlaceInfo
 
     def __init__(self, photos: dict[str, Photos], cells: Cells | None, **options: Any):
         self.cells = cells
         self.photos = {split: _in_cells(part, cells, split) for split, part in photos.items()}
-        ids = [*([] if cells is None else cells.tokens), ""]  # the last is of label -1, in no cell
-        super().__init__({split: part.pictures for split, part in self.photos.items()}, ids, **options)
+        self.class_ids = [*([] if cells is None else cells.tokens), ""]  # the last is of label -1, in no cell
+        super().__init__({split: part.pictures for split, part in self.photos.items()}, **options)
         self.info = {} if cells is None else {"cells": cells.plain()}
 
     @property
     def num_classes(self) -> int:
         return 0 if self.cells is None else len(self.cells)
 
-    def train_loader(self, seed: int) -> DataLoader:
+    def train_dataset(self, seed: int) -> Dataset:
         assert self.cells is not None
-        pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed)
-        dataset = PlaceDataset(pictures, self.photos["train"], neighbours(self.cells))
-        return make_loader(
-            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
-        )
+        return PlaceDataset(self.training(seed, self.class_ids), self.photos["train"], neighbours(self.cells))
 
-    def val_loader(self, shard: bool = False) -> DataLoader:
-        dataset = PlaceDataset(self._dataset("val"), self.photos[self.evaluate_on])
-        return make_loader(
-            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
-        )
+    def val_dataset(self) -> Dataset:
+        return PlaceDataset(self.validation(self.class_ids), self.photos[self.evaluate_on])
 
 
 class PlaceDataset(Dataset):
-    """What `pictures` gives, with the targets' places: `lat` and `lon` in degrees, `label` -1 where there is no cell.
+    """What `pictures` gives, with the targets' places.
 
     beside: for each cell the cells that touch it, (K,) int64, which targets then have as `neighbours`.
     """
@@ -73,7 +83,7 @@ class PlaceDataset(Dataset):
         yield from (self.photos.lat, self.photos.lon)
         yield from self.pictures.contents()
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, PlaceTarget] | None:
         item = self.pictures[key]
         if item is None:
             return None

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from tasks.planet.cells import Cells
+from tasks.planet.dataset import PlaceTarget
 from tasks.planet.metrics import best_single_place, distance_metrics
 from tasks.planet.s2 import Floats
 from tasks.planet.sphere import great_circle_km
 from tasks.planet.table11 import table11
-from tasks.shared.contract import Targets
 from tasks.shared.files.writing import write_rows, write_text
 from tasks.shared.processes.gathering import gathered
 
@@ -36,7 +36,7 @@ class PlaceEvaluator:
         self.files: list[str] = []
         self.rows: list[tuple[float, ...]] = []  # truth and answer in degrees, the best cell and its probability
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None:
+    def update(self, results: Sequence[Any], targets: Sequence[PlaceTarget]) -> None:
         """results: `probabilities` (C,); targets: `index`, `file`, `lat`, `lon`."""
         places = self.locate(self.cells, list(results)).tolist()
         for result, target, (lat, lon) in zip(results, targets, places, strict=True):

@@ -1,5 +1,6 @@
 """PlaNet: geolocation as a choice among cells (Sec. 4.4)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,11 +10,11 @@ from torch import Tensor
 
 from backbone import Backbone
 from tasks.planet.cells import Cells
+from tasks.planet.dataset import GeotaggedData, PlaceInfo, PlaceTarget
 from tasks.planet.draw import draw_belief
 from tasks.planet.evaluate import PlaceEvaluator
 from tasks.planet.locate import check_answer, locate
 from tasks.planet.s2 import Floats
-from tasks.shared.contract import Targets
 from tasks.shared.errors import UserError
 from tasks.shared.network.pooled_task import PooledTask
 
@@ -68,7 +69,7 @@ class PlaNet(PooledTask):
         self.label_smoothing, self.answer, self.place = label_smoothing, answer, place
         self._cells: Cells | None = None
 
-    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, targets: Sequence[PlaceTarget]) -> dict[str, Tensor]:
         """outputs: logits of the cells (B, C).
 
         targets: `label` (int) each, and with label smoothing `neighbours`, (K,) int64, the cells beside it.
@@ -80,7 +81,7 @@ class PlaNet(PooledTask):
             right = torch.lerp(right, self._beside(logarithms, right, targets), self.label_smoothing)
         return {"cross_entropy": -right.mean()}
 
-    def _beside(self, logarithms: Tensor, right: Tensor, targets: Targets) -> Tensor:
+    def _beside(self, logarithms: Tensor, right: Tensor, targets: Sequence[PlaceTarget]) -> Tensor:
         """(B,): the mean of `logarithms` (B, C) over the cells beside the right one; its own where there are none."""
         counts = np.array([len(target["neighbours"]) for target in targets])
         rows = torch.from_numpy(np.repeat(np.arange(len(targets)), counts)).to(right.device)
@@ -100,7 +101,7 @@ class PlaNet(PooledTask):
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Belief]:
         return [Belief(row) for row in outputs.float().softmax(-1).cpu()]
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> PlaceEvaluator:
+    def evaluator(self, data: GeotaggedData, info: PlaceInfo) -> PlaceEvaluator:
         cells = self._cells_of(info)
         theirs = data.info.get("cells")
         if theirs is not None and theirs["key"] != cells.key:
@@ -111,12 +112,14 @@ class PlaNet(PooledTask):
             )
         return PlaceEvaluator(cells, self._places_of)
 
-    def draw(self, image: Image.Image, result: Belief, info: dict[str, Any], target: Any = None) -> Image.Image:
+    def draw(
+        self, image: Image.Image, result: Belief, info: PlaceInfo, target: PlaceTarget | None = None
+    ) -> Image.Image:
         cells = self._cells_of(info)
         truth = None if target is None else (target["lat"], target["lon"])
         return draw_belief(image, cells, result.probabilities.numpy(), self._places_of(cells, [result])[0], truth)
 
-    def describe(self, result: Belief, info: dict[str, Any]) -> dict[str, Any]:
+    def describe(self, result: Belief, info: PlaceInfo) -> dict[str, Any]:
         """The answer, `lat` and `lon` in degrees, and the most probable `cells`: token, centre, probability."""
         cells = self._cells_of(info)
         ((lat, lon),) = self._places_of(cells, [result]).tolist()
@@ -132,7 +135,7 @@ class PlaNet(PooledTask):
         """(B, 2) degrees."""
         return locate(np.stack([r.probabilities.numpy() for r in results]), cells, self.answer, self.place)
 
-    def _cells_of(self, info: dict[str, Any]) -> Cells:
+    def _cells_of(self, info: PlaceInfo) -> Cells:
         """Read once: of ten thousand cells it takes longer than an answer."""
         if "cells" not in info:
             raise UserError("data.cells: there are no cells to answer with; training makes them, or takes a file")

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Required, TypedDict
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -13,20 +14,36 @@ from torch.utils.data import DataLoader
 from backbone import Backbone, Published, load_weights
 from tasks.shared.errors import UserError
 
-Targets = list[dict[str, Any]]
+
+class Target(TypedDict, total=False):
+    """What every loader says of an image. Each type of data says more, which its tasks' losses and evaluators read.
+
+    file: its path, or whatever names it. size: original height and width in pixels. index: of the image in its split.
+    teacher: the teacher's prediction (K,) float32, of data with a teacher; until it has been asked `view`, the image as
+    it takes it, (3, h, w) uint8, and where predictions are kept `checksum`, of the whole image.
+    """
+
+    file: Required[str]
+    size: Required[tuple[int, int]]
+    index: int
+    teacher: Tensor
+    view: np.ndarray
+    checksum: int
+
+
+Targets = list[Target]
 
 
 class Batch(NamedTuple):
     """What a loader yields.
 
     images: (B, 3, H, W) uint8, 0 to 255; the network normalises them on its device.
-    targets: one dict a picture. Always `file` (str, its path or name) and `size` (original height, width), and
-        what the task's loss and evaluator read; for detection see `tasks.shared.detection.data`.
+    targets: one for each image, a `Target` with what its type of data says besides.
     skipped: pictures that were to be in it but could not be read; a batch may have lost all.
     """
 
     images: Tensor
-    targets: Targets
+    targets: list[Any]
     skipped: int = 0
 
     def to(self, device: torch.device) -> "Batch":
@@ -47,8 +64,9 @@ class Data(Protocol):
 
     kind: str
     """What its targets are, as in `Task.data_kind`."""
-    info: dict[str, Any]
-    """Plain data that a trained network needs to name its answers; stored in the checkpoint."""
+    info: Any
+    """Plain data that a trained network needs to name its answers, a TypedDict of this kind of data; stored in the
+    checkpoint."""
     reports: dict[str, str | Image.Image]
     """What a user should know of the data, such as what was left out: files for the run's folder, by name."""
     seen_in: dict[str, str]
@@ -62,7 +80,7 @@ class Data(Protocol):
     def val_loader(self, shard: bool = False) -> DataLoader:
         """All of it, or under DDP with `shard` this process's part. Both loaders yield `Batch`."""
 
-    def picture(self, target: dict[str, Any]) -> Tensor:
+    def picture(self, target: Any) -> Tensor:
         """The original picture that a target of `val_loader` belongs to, (3, H, W) uint8, to draw on."""
 
 
@@ -72,7 +90,7 @@ class Evaluator(Protocol):
     def reset(self) -> None:
         """Forget all results."""
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None: ...
+    def update(self, results: Sequence[Any], targets: Sequence[Any]) -> None: ...
 
     def gather(self) -> None:
         """Under DDP: bring the results of all processes together."""
@@ -131,7 +149,7 @@ class Task(nn.Module):
 
     Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
     that the evaluator gives picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns
-    from.
+    from. `info` is what such data have of that name.
 
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
@@ -175,18 +193,18 @@ class Task(nn.Module):
         """The head's outputs. maps: of `images`, which tell their size; from this task's backbone or another's."""
         raise NotImplementedError
 
-    def loss(self, outputs: Any, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Any, targets: Sequence[Any]) -> dict[str, Tensor]:
         """Named scalars; their sum is what training minimises."""
         raise NotImplementedError
 
-    def check_teacher(self, teacher: TeacherInfo, info: dict[str, Any]) -> None:
+    def check_teacher(self, teacher: TeacherInfo, info: Any) -> None:
         """Raise UserError where this task cannot learn from the teacher's answers, which are `target["teacher"]`.
 
         info: what this network's outputs mean.
         """
         raise UserError(f"teacher {teacher.name}: this task learns from labels alone; give teacher=none")
 
-    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
+    def taught_info(self, teacher: TeacherInfo) -> Any:
         """What the teacher knows of the answers' names, as `Data.info`, for data that has none."""
         return {}
 
@@ -204,16 +222,16 @@ class Task(nn.Module):
         """One result a picture, in units of the original picture; sizes (B, 2): its height and width in pixels."""
         raise NotImplementedError
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> Evaluator:
+    def evaluator(self, data: Any, info: Any) -> Evaluator:
         """An evaluator for `data`'s validation split; `info` names what this network's outputs mean."""
         raise NotImplementedError
 
-    def draw(self, image: Image.Image, result: Any, info: dict[str, Any], target: Any = None) -> Image.Image:
+    def draw(self, image: Image.Image, result: Any, info: Any, target: Any = None) -> Image.Image:
         """The original picture with the answer drawn on, and the truth too where `target` (a loader's) gives it."""
         raise NotImplementedError
 
     @classmethod
-    def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
+    def published_info(cls, published: Published, classes: list[str] | None) -> Any:
         """The `info` of a checkpoint with published weights, as `Data.info`; {} where they hold no head for this task.
 
         classes: their ids where the usual ones do not fit. Raises ValueError for a wrong count of them.
@@ -224,7 +242,7 @@ class Task(nn.Module):
         """Load published weights, and where `published_info` says so the head too. ValueError for what does not fit."""
         load_weights(self.backbone, published)  # type: ignore[arg-type]
 
-    def describe(self, result: Any, info: dict[str, Any]) -> Any:
+    def describe(self, result: Any, info: Any) -> Any:
         """The answer as plain data for predictions.json."""
         raise NotImplementedError
 

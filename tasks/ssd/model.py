@@ -1,13 +1,16 @@
 """SSD-300 with MobileNet (Liu et al. 2016; Sec. 4.6 and Table 13)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from PIL import Image
 from torch import Tensor
 
 from backbone import Backbone, Published
-from tasks.shared.contract import Targets, Task
+from tasks.shared.contract import Task
 from tasks.shared.detection.boxes import clip, decode
+from tasks.shared.detection.data import CocoData
+from tasks.shared.detection.dataset import DetectionInfo, DetectionTarget
 from tasks.shared.detection.draw import describe_detections, draw_detections, scale_target
 from tasks.shared.detection.evaluate import CocoEvaluator, check_resize_agrees
 from tasks.shared.detection.postprocess import Detections, check_postprocess, postprocess
@@ -93,8 +96,7 @@ class SSD(Task):
         logits, offsets, sizes = self.head([maps[info.name] for info in self.backbone.feature_info])
         return SSDOutputs(logits, offsets, make_anchors(self.shapes, sizes, self.resolution, images.device))
 
-    def loss(self, outputs: SSDOutputs, targets: Targets) -> dict[str, Tensor]:
-        """targets: `boxes` (N, 4) float xyxy in pixels of the resized picture, `labels` (N,) int64."""
+    def loss(self, outputs: SSDOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         boxes = [t["boxes"] for t in targets]
         labels = [t["labels"] for t in targets]
         logits, offsets = outputs.class_logits.float(), outputs.box_offsets.float()
@@ -112,22 +114,22 @@ class SSD(Task):
             results.append(found._replace(boxes=found.boxes * scale))
         return results
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> CocoEvaluator:
+    def evaluator(self, data: CocoData, info: DetectionInfo) -> CocoEvaluator:
         check_resize_agrees(data, "square")
         return CocoEvaluator(data.val_annotations, info["category_ids"], info["class_names"], self.backend)
 
     def draw(
-        self, image: Image.Image, result: Detections, info: dict[str, Any], target: dict[str, Any] | None = None
+        self, image: Image.Image, result: Detections, info: DetectionInfo, target: DetectionTarget | None = None
     ) -> Image.Image:
         truth = scale_target(target, image.size, self.resolution)
         return draw_detections(image, result, info["class_names"], truth, self.min_score)
 
     @classmethod
-    def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
+    def published_info(cls, published: Published, classes: list[str] | None) -> DetectionInfo:
         return coco_info(published, classes)
 
     def load_published(self, published: Published) -> None:
         load_ssd(self, published)
 
-    def describe(self, result: Detections, info: dict[str, Any]) -> list[dict[str, Any]]:
+    def describe(self, result: Detections, info: DetectionInfo) -> list[dict[str, Any]]:
         return describe_detections(result, info, self.min_score)

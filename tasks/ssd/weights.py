@@ -14,6 +14,7 @@ from backbone.sources.published import identity_norm, listed
 from backbone.sources.tflite_graph import Layer
 from backbone.weights import conflicts
 from tasks.shared.detection.boxes import SCALES, to_centers
+from tasks.shared.detection.dataset import DetectionInfo
 from tasks.ssd.anchors import Shape, make_anchors
 from tasks.ssd.head import SSDHead
 from tasks.ssd.loss import SSDLoss
@@ -75,7 +76,7 @@ def load_ssd(task: Detector, source: str | Path | Published) -> Published:
     return replace(published, left_over={})
 
 
-def coco_info(published: Published, classes: list[str] | None) -> dict[str, Any]:
+def coco_info(published: Published, classes: list[str] | None) -> DetectionInfo:
     """The `info` of a checkpoint with a published detector: COCO's categories where it has 90 classes.
 
     classes: their names, without background, where they are others; their category ids are then 1, 2, 3 ...

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from tasks.shared.classification.confused import draw_confused
-from tasks.shared.contract import Targets
+from tasks.shared.data.image_set import ClassTarget
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import save_figure, write_picture, write_rows
 from tasks.shared.processes.gathering import gathered
@@ -33,7 +33,7 @@ class TopKEvaluator:
         data_ids: Sequence[str],
         class_ids: Sequence[str],
         class_names: Sequence[str],
-        picture: Callable[[dict[str, Any]], Tensor] | None = None,
+        picture: Callable[[Any], Tensor] | None = None,
     ):
         index = {name: label for label, name in enumerate(class_ids)}
         if unknown := [name for name in data_ids if name not in index]:
@@ -51,7 +51,7 @@ class TopKEvaluator:
         self.truth: list[int] = []
         self.found: list[list[int]] = []  # a picture's classes, best first
 
-    def update(self, results: Sequence[Any], targets: Targets) -> None:
+    def update(self, results: Sequence[Any], targets: Sequence[ClassTarget]) -> None:
         """results: `labels` (K,) best first; targets: `label`, `index` and `file`."""
         for result, target in zip(results, targets, strict=True):
             self.files.append(target["file"])

@@ -1,5 +1,6 @@
 """A classifier on any backbone (Table 1's last three rows)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -9,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 
 from backbone import Backbone, Published
+from tasks.shared.classification.data import ClassificationData, ClassInfo
 from tasks.shared.classification.draw import draw_answer
 from tasks.shared.classification.evaluate import TopKEvaluator
 from tasks.shared.classification.names import imagenet_ids, names_of
-from tasks.shared.contract import Targets
+from tasks.shared.data.image_set import ClassTarget
 from tasks.shared.network.pooled_task import PooledTask
 
 TOP = 5
@@ -67,7 +69,7 @@ class Classifier(PooledTask):
         super().__init__(backbone, num_classes, resolution, dropout=dropout, crop=crop, crop_share=crop_share, least=2)
         self.label_smoothing, self.noise_q = label_smoothing, noise_q
 
-    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, targets: Sequence[ClassTarget]) -> dict[str, Tensor]:
         """outputs: class logits (B, num_classes); targets: `label` (int) each."""
         labels = torch.tensor([target["label"] for target in targets], device=outputs.device)
         if self.noise_q:
@@ -79,10 +81,12 @@ class Classifier(PooledTask):
         probabilities, labels = outputs.float().softmax(-1).topk(min(TOP, outputs.shape[-1]))
         return [Answer(*pair) for pair in zip(labels.cpu(), probabilities.cpu(), strict=True)]
 
-    def evaluator(self, data: Any, info: dict[str, Any]) -> TopKEvaluator:
+    def evaluator(self, data: ClassificationData, info: ClassInfo) -> TopKEvaluator:
         return TopKEvaluator(data.info["class_ids"], info["class_ids"], info["class_names"], data.picture)
 
-    def draw(self, image: Image.Image, result: Answer, info: dict[str, Any], target: Any = None) -> Image.Image:
+    def draw(
+        self, image: Image.Image, result: Answer, info: ClassInfo, target: ClassTarget | None = None
+    ) -> Image.Image:
         names, labels = info["class_names"], result.labels.tolist()
         shown = [(names[k], p) for k, p in zip(labels, result.probabilities.tolist(), strict=True)]
         if target is None:
@@ -91,7 +95,7 @@ class Classifier(PooledTask):
         return draw_answer(image, shown, names[truth], labels.index(truth) if truth in labels else None)
 
     @classmethod
-    def published_info(cls, published: Published, classes: list[str] | None) -> dict[str, Any]:
+    def published_info(cls, published: Published, classes: list[str] | None) -> ClassInfo | dict[str, Any]:
         if not published.classifier:
             return {}
         count = len(published.classifier["weight"]) - published.background
@@ -108,7 +112,7 @@ class Classifier(PooledTask):
             first = int(published.background)  # there is no background class here
             self.head.load_state_dict({name: t[first:] for name, t in published.classifier.items()})
 
-    def describe(self, result: Answer, info: dict[str, Any]) -> list[dict[str, Any]]:
+    def describe(self, result: Answer, info: ClassInfo) -> list[dict[str, Any]]:
         """One dict a class, best first: its id, name and probability."""
         return [
             {"class_id": info["class_ids"][k], "name": info["class_names"][k], "probability": p}

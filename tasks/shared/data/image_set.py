@@ -10,9 +10,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 from torchvision.transforms import v2
 
+from tasks.shared.contract import Target
+from tasks.shared.data.image_data import ImageDataset
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop, center_crop, random_crop, random_crop_of
 from tasks.shared.images.decode import OnCorrupt, read_image
@@ -139,19 +140,26 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
     return FolderPictures(root, np.array(list(chain(*found.values()))), labels)
 
 
-class PictureDataset(Dataset):
-    """Pictures as squares of `resolution` pixels; targets have `index`, `file`, `size`, and `label` (int), `class_id`.
+class ClassTarget(Target, total=False):
+    """Of an image with a class. Images that a teacher speaks for have none, nor have those of whom it is not known."""
 
-    Asked for (epoch, index), which also seeds the random crop. With `train` None the centre is taken, as evaluation
-    does (`crop`, `crop_share`: see `tasks.shared.images.crops.center_crop`).
-    policy: of `POLICIES`, torchvision's augmentation by name. lesson: what a teacher adds to targets. labels: False
-    leaves `label` and `class_id` out.
+    label: int
+    class_id: str
+
+
+class PictureDataset(ImageDataset):
+    """Pictures as squares of `resolution` pixels; a target is a `ClassTarget`.
+
+    With `train` None the centre is taken, as evaluation does (`crop`, `crop_share`: see
+    `tasks.shared.images.crops.center_crop`).
+    class_ids: of the labels; None leaves `label` and `class_id` out. policy: of `POLICIES`, torchvision's augmentation
+    by name. lesson: what a teacher adds to targets.
     """
 
     def __init__(
         self,
         pictures: Pictures,
-        class_ids: Sequence[str],
+        class_ids: Sequence[str] | None,
         resolution: int,
         on_corrupt: OnCorrupt,
         *,
@@ -160,13 +168,12 @@ class PictureDataset(Dataset):
         crop: str = "short_side",
         crop_share: float = 0.875,
         seed: int = 0,
-        lesson: Callable[[int, Tensor], dict[str, Any]] | None = None,
-        labels: bool = True,
+        lesson: Callable[[int, Tensor], Any] | None = None,
     ):
-        self.pictures, self.resolution, self.on_corrupt, self.train = pictures, resolution, on_corrupt, train
-        self.class_ids = class_ids
-        self.crop, self.crop_share, self.seed = crop, crop_share, seed
-        self.lesson, self.labels = lesson, labels
+        super().__init__(on_corrupt, seed)
+        self.pictures, self.resolution, self.train = pictures, resolution, train
+        self.class_ids, self.lesson = class_ids, lesson
+        self.crop, self.crop_share = crop, crop_share
         self.policy = None if policy is None else POLICIES[policy]()
 
     def __len__(self) -> int:
@@ -176,28 +183,10 @@ class PictureDataset(Dataset):
         yield self.pictures.labels
         yield from self.pictures.contents()
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
-        epoch, index = key
-        rng = np.random.default_rng((self.seed, epoch, index))
-        name = self.pictures.name(index)
-        try:
-            image, size, whole = self._cut(index, rng)
-        except UserError as error:
-            self.on_corrupt.handle(name, error)
-            return None
-        target: dict[str, Any] = {"index": index, "file": name, "size": size}
-        if self.labels:
-            label = int(self.pictures.labels[index])
-            target |= {"label": label, "class_id": self.class_ids[label]}
-        if self.lesson is not None and whole is not None:
-            target |= self.lesson(index, whole)
-        if self.policy is not None and self.train is not None:
-            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
-                torch.manual_seed(int(rng.integers(2**62)))
-                image = self.policy(image)
-        return image, target
+    def name(self, index: int) -> str:
+        return self.pictures.name(index)
 
-    def _cut(self, index: int, rng: np.random.Generator) -> tuple[Tensor, tuple[int, int], Tensor | None]:
+    def load(self, index: int, rng: np.random.Generator) -> tuple[Tensor, tuple[int, int], Tensor | None]:
         """The square, the picture's height and width, and the picture where all of it is decoded.
 
         That is for the centre's crop, and for a teacher; a random crop needs less of a file.
@@ -209,3 +198,17 @@ class PictureDataset(Dataset):
         if self.train is None:
             return center_crop(whole, self.resolution, self.crop, self.crop_share), size, whole
         return random_crop(whole, self.resolution, rng, self.train), size, whole
+
+    def example(self, index: int, loaded: Any, rng: np.random.Generator) -> tuple[Tensor, ClassTarget]:
+        image, size, whole = loaded
+        target: ClassTarget = {"index": index, "file": self.name(index), "size": size}
+        if self.class_ids is not None:
+            label = int(self.pictures.labels[index])
+            target |= {"label": label, "class_id": self.class_ids[label]}
+        if self.lesson is not None and whole is not None:
+            target |= self.lesson(index, whole)
+        if self.policy is not None and self.train is not None:
+            with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
+                torch.manual_seed(int(rng.integers(2**62)))
+                image = self.policy(image)
+        return image, target

@@ -2,16 +2,15 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, Dataset
+from torch import Tensor
 
 from tasks.shared.config.consent import asks_for
-from tasks.shared.data.loading import make_loader
+from tasks.shared.data.image_data import SPLITS, ImageData
 from tasks.shared.detection.annotations import (
     SHOWN,
     CocoAnnotations,
@@ -19,128 +18,55 @@ from tasks.shared.detection.annotations import (
     concatenate,
     read_annotations,
 )
-from tasks.shared.detection.augment import flip_and_crop
+from tasks.shared.detection.dataset import CocoDataset, DetectionInfo, DetectionTarget
 from tasks.shared.detection.sample import draw_detection_sample
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.files.inside import check_inside
 from tasks.shared.files.reading import read_names, whole_number
-from tasks.shared.images.decode import OnCorrupt, check_resize, fit, fit_scale, read_image
+from tasks.shared.images.decode import check_resize, read_image
 
 log = logging.getLogger(__name__)
 
 
-class CocoDataset(Dataset):
-    """Pictures in squares, squashed or with their aspect (`resize`), with their boxes.
-
-    Asked for (epoch, index); gives the image (3, R, R) uint8 and a target dict: `boxes` (N, 4) float xyxy in pixels
-    of the square, `labels` (N,) int64, `image_id`, `size` (original height, width), `file`.
-    None for a corrupt picture that `on_corrupt` leaves out.
-    """
-
-    def __init__(
-        self,
-        images: Path,
-        annotations: CocoAnnotations,
-        resolution: int,
-        on_corrupt: OnCorrupt,
-        *,
-        resize: str = "square",
-        augment: bool = False,
-        crop_share: float = 1.0,
-        seed: int = 0,
-    ):
-        self.images, self.annotations, self.resolution, self.on_corrupt = images, annotations, resolution, on_corrupt
-        self.resize, self.augment, self.crop_share, self.seed = resize, augment, crop_share, seed
-
-    def __len__(self) -> int:
-        return len(self.annotations)
-
-    def contents(self) -> Iterator[np.ndarray]:
-        """Arrays that tell these pictures from others, see `tasks.shared.records.contents.content_of`."""
-        table = self.annotations
-        yield from (table.image_ids, table.file_names, table.offsets, table.boxes, table.labels)
-
-    def __getitem__(self, key: tuple[int, int]) -> tuple[torch.Tensor, dict[str, Any]] | None:
-        epoch, index = key
-        table = self.annotations
-        path = self.images / table.file_name(index)
-        height, width = table.sizes[index].tolist()
-        try:
-            image = read_image(path)
-            if image.shape[-2:] != (height, width):
-                found = f"{image.shape[-1]}x{image.shape[-2]}"
-                raise UserError(f"{path}: is {found} pixels, but {table.path.name} says {width}x{height}")
-        except UserError as error:
-            self.on_corrupt.handle(str(path), error)
-            return None
-        low, high = table.offsets[index : index + 2]
-        boxes, labels = torch.from_numpy(table.boxes[low:high]), torch.from_numpy(table.labels[low:high])
-        if self.augment:
-            rng = np.random.default_rng((self.seed, epoch, index))
-            image, boxes, labels = flip_and_crop(image, boxes, labels, rng, self.crop_share)
-        target = {
-            "boxes": boxes * fit_scale(image.shape[-2], image.shape[-1], self.resolution, self.resize),
-            "labels": labels,
-            "image_id": int(table.image_ids[index]),
-            "size": (height, width),
-            "file": str(path),
-        }
-        return fit(image, self.resolution, self.resize), target
-
-
-class CocoData:
+class CocoData(ImageData):
     """Training and validation pictures in COCO's format, see `tasks.shared.contract.Data`.
 
     Args:
         train, val: {"images": folder, "annotations": file}. Only `splits` are opened; the other may be None.
         tables: annotations of a split that were read already.
-        resolution: side in pixels of the square that the network is given; resize: how pictures become squares,
-            "square" (squashed) or "keep_aspect", as the task's `prepare` does it.
-        batch_size, val_batch_size: pictures a step.
+        resize: how pictures become squares, "square" (squashed) or "keep_aspect", as the task's `prepare` does it.
         augment: flip and SSD crop in training; crop_share: of the pictures that are cropped.
-        evaluate_on: "val", or "train" to see whether a network can learn its training pictures by heart.
-        on_corrupt: "error", or "skip" to leave out and report pictures that are missing or unreadable.
         allow_outside: pictures may lie outside of their folder; a checkpoint alone cannot say so.
-        workers: loader processes; None chooses from the machine.
+        options: of `ImageData`. `on_corrupt` "skip" leaves out pictures that are missing, too.
 
     Raises UserError, naming files and ids, for everything that would break later: it reads all annotations and
     looks for every picture before the first step.
     """
 
     kind = "detection"
+    info: DetectionInfo
 
     def __init__(
         self,
         train: dict[str, str] | None,
         val: dict[str, str] | None,
         *,
-        resolution: int,
         resize: str = "square",
-        batch_size: int = 24,
-        val_batch_size: int = 16,
         augment: bool = True,
         crop_share: float = 1.0,
-        evaluate_on: str = "val",
-        on_corrupt: str = "error",
         allow_outside: bool = False,
-        workers: int | None = None,
-        splits: Sequence[str] = ("train", "val"),
+        splits: Sequence[str] = SPLITS,
         tables: dict[str, CocoAnnotations] | None = None,
+        **options: Any,
     ):
-        self.on_corrupt = OnCorrupt(on_corrupt)
+        super().__init__(**options)
         check_resize(resize, "data.resize (task.resize, unless given)")
-        if evaluate_on not in ("train", "val"):
-            raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
         if not 0 <= crop_share <= 1:
             raise UserError(f"data.crop_share={crop_share}; expected 0 to 1")
-        if batch_size < 1 or val_batch_size < 1:
-            raise UserError(f"data.batch_size={batch_size}, data.val_batch_size={val_batch_size}; expected at least 1")
-        places = {"train": train or {}, "val": (train if evaluate_on == "train" else val) or {}}
+        places = {"train": train or {}, "val": (train if self.evaluate_on == "train" else val) or {}}
         if unset := [split for split in splits if not places[split]]:
             raise UserError(f"data.{unset[0]} is not set; give data.{unset[0]}.images and data.{unset[0]}.annotations")
-        self.resolution, self.resize = resolution, resize
-        self.batch_size, self.val_batch_size = batch_size, val_batch_size
-        self.augment, self.crop_share, self.workers = augment, crop_share, workers
+        self.resize, self.augment, self.crop_share = resize, augment, crop_share
         self.images = {split: Path(places[split]["images"]) for split in splits}
         self.tables: dict[str, CocoAnnotations] = {}
         for split, folder in self.images.items():
@@ -153,9 +79,7 @@ class CocoData:
         first, *others = self.tables.values()
         for other in others:
             check_same_categories(first, other)
-        self.reports: dict[str, Any] = {}
-        self.seen_in: dict[str, str] = {}
-        self.info: dict[str, Any] = {"class_names": first.class_names, "category_ids": first.category_ids}
+        self.info = {"class_names": first.class_names, "category_ids": first.category_ids}
         for remark in dict.fromkeys(remark for table in self.tables.values() for remark in table.remarks):
             log.info(remark)
 
@@ -163,30 +87,18 @@ class CocoData:
     def num_classes(self) -> int:
         return len(self.info["class_names"])
 
-    def train_loader(self, seed: int) -> DataLoader:
-        dataset = CocoDataset(
-            self.images["train"],
-            self.tables["train"],
-            self.resolution,
-            self.on_corrupt,
-            resize=self.resize,
-            augment=self.augment,
-            crop_share=self.crop_share,
-            seed=seed,
-        )
-        return make_loader(
-            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
-        )
+    def train_dataset(self, seed: int) -> CocoDataset:
+        return self._dataset("train", augment=self.augment, crop_share=self.crop_share, seed=seed)
 
-    def val_loader(self, shard: bool = False) -> DataLoader:
-        place, table = self.images["val"], self.tables["val"]
-        dataset = CocoDataset(place, table, self.resolution, self.on_corrupt, resize=self.resize)
-        return make_loader(
-            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
-        )
+    def val_dataset(self) -> CocoDataset:
+        return self._dataset("val")
 
-    def picture(self, target: dict[str, Any]) -> torch.Tensor:
+    def picture(self, target: DetectionTarget) -> Tensor:
         return read_image(Path(target["file"]))
+
+    def _dataset(self, split: str, **how: Any) -> CocoDataset:
+        table = self.tables[split]
+        return CocoDataset(self.images[split], table, self.resolution, self.on_corrupt, resize=self.resize, **how)
 
 
 def coco(

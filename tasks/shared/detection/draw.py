@@ -6,6 +6,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
+from tasks.shared.detection.dataset import DetectionInfo, DetectionTarget
 from tasks.shared.detection.postprocess import Detections
 from tasks.shared.images.decode import fit_scale
 from tasks.shared.terminal.escaped import one_line
@@ -23,7 +24,7 @@ def draw_detections(
     image: Image.Image,
     found: Detections,
     class_names: Sequence[str],
-    target: dict[str, Any] | None = None,
+    target: DetectionTarget | None = None,
     min_score: float = 0.3,
 ) -> Image.Image:
     """A copy of the picture with every detection of at least `min_score`, best on top.
@@ -54,16 +55,16 @@ def draw_detections(
 
 
 def scale_target(
-    target: dict[str, Any] | None, size: tuple[int, int], resolution: int, resize: str = "square"
-) -> dict[str, Any] | None:
+    target: DetectionTarget | None, size: tuple[int, int], resolution: int, resize: str = "square"
+) -> DetectionTarget | None:
     """A loader's target, its boxes in pixels of the square of `resolution`, for a picture of `size` (width, height)."""
     if target is None:
         return None
     width, height = size
-    return target | {"boxes": target["boxes"].cpu() / fit_scale(height, width, resolution, resize)}
+    return {**target, "boxes": target["boxes"].cpu() / fit_scale(height, width, resolution, resize)}
 
 
-def describe_detections(found: Detections, info: dict[str, Any], min_score: float) -> list[dict[str, Any]]:
+def describe_detections(found: Detections, info: DetectionInfo, min_score: float) -> list[dict[str, Any]]:
     """One dict a detection of at least `min_score`: bbox (x, y, width, height in pixels), category id, name, score."""
     return [
         {

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import torch.distributed as dist
 
-from tasks.shared.contract import Targets
 from tasks.shared.detection.annotations import load_coco_json
+from tasks.shared.detection.dataset import DetectionTarget
 from tasks.shared.detection.postprocess import Detections
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import write_text
@@ -64,7 +64,7 @@ class CocoEvaluator:
     def reset(self) -> None:
         self.found.clear()
 
-    def update(self, results: Sequence[Detections], targets: Targets) -> None:
+    def update(self, results: Sequence[Detections], targets: Sequence[DetectionTarget]) -> None:
         """targets: only their `image_id` is read."""
         for result, target in zip(results, targets, strict=True):
             boxes, scores, labels = (t.double().cpu().numpy() for t in result)

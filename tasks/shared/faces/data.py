@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tasks.shared.data.image_data import SPLITS, splits_to_read
 from tasks.shared.data.image_set import Picked, Pictures
 from tasks.shared.data.splits import draw_lots
 from tasks.shared.errors import UserError
@@ -20,7 +21,6 @@ from tasks.shared.faces.unlabelled import read_unlabelled, short_names
 from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
-SPLITS = ("train", "val")
 Node = Mapping[str, Any] | None
 
 
@@ -79,7 +79,7 @@ def lfw(
         evaluated, listed["pairs"], listed["folds"] = find_pairs(place, told, file, options.get("on_corrupt", "error"))
         names = {name for pair in told.shots for name, _ in pair}
     faces = {"val": Faces(evaluated)}
-    if "train" in _needed(splits, options) and unlabelled is None:
+    if "train" in splits_to_read(splits, options) and unlabelled is None:
         folder = (train or {}).get("root")
         if folder is None:
             raise UserError(
@@ -114,11 +114,11 @@ def face_folder(
         people["train"], people["val"] = split_people(read_people(Path(root), "data.root"), val_share)
     else:
         people["val"] = read_people(Path(folder), "data.val.root")
-        if unlabelled is None and "train" in _needed(splits, options):
+        if unlabelled is None and "train" in splits_to_read(splits, options):
             everybody = read_people(Path(root), "data.root")
             people["train"] = without(everybody, set(people["val"].names), "they are evaluated on")
     faces: dict[str, Faces] = {}
-    for split in _needed(splits, options):
+    for split in splits_to_read(splits, options):
         if split == "train" and unlabelled is not None:
             continue
         _check_some(people[split], split, val_share)
@@ -144,7 +144,7 @@ def unlabelled_faces(
     pictures = read_unlabelled(root, "data.root", Path(cache), options.get("on_corrupt", "error"))
     drawn = draw_lots(short_names(pictures), val_share, 1)
     rows = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
-    faces = {split: Faces(Picked(pictures, rows[split])) for split in _needed(splits, options)}
+    faces = {split: Faces(Picked(pictures, rows[split])) for split in splits_to_read(splits, options)}
     if lacking := [split for split in faces if not len(rows[split])]:
         raise UserError(
             f"data.root={printable(root)}: {len(drawn)} pictures; data.val_share={val_share} leaves none for "
@@ -179,11 +179,6 @@ def lfw_sample(
     return lfw(str(place / "test"), train={"root": str(place / "train")}, **options)
 
 
-def _needed(splits: Sequence[str], options: Mapping[str, Any]) -> list[str]:
-    """The splits that have to be read."""
-    return list(dict.fromkeys(options.get("evaluate_on", "val") if s == "val" else s for s in splits))
-
-
 def _find_pairs(root: Path, pairs: str) -> Path:
     """In `root`, or from here."""
     places = (root / pairs, Path(pairs))
@@ -206,7 +201,7 @@ def _with_unlabelled(
     faces: dict[str, Faces], source: str | None, cache: str, splits: Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Faces]:
     """With the pictures of `source`, if given, to train on."""
-    if source is None or "train" not in _needed(splits, options):
+    if source is None or "train" not in splits_to_read(splits, options):
         return faces
     pictures = read_unlabelled(source, "data.unlabelled", Path(cache), options.get("on_corrupt", "error"))
     log.info("data.unlabelled=%s: %s pictures to train on", printable(source), f"{len(pictures.labels):,}")

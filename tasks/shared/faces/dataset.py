@@ -1,17 +1,17 @@
 """Faces with what is known of them: attributes, identities, or nothing."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
-from tasks.shared.classification.data import ClassificationData
+from tasks.shared.contract import Target
 from tasks.shared.data.image_set import PictureDataset, Pictures
-from tasks.shared.data.loading import make_loader
+from tasks.shared.data.whole_images import WholeImageData
 
 
 class Faces(NamedTuple):
@@ -21,19 +21,35 @@ class Faces(NamedTuple):
     attributes: NDArray[np.uint8] | None = None
 
 
-class FaceData(ClassificationData):
-    """Faces, see `tasks.shared.contract.Data`. Targets have `attributes`, (A,) float32 of 0 and 1, and `identity`
-    (int), where they are known; those of training pictures with a teacher's lesson have neither.
+class FaceTarget(Target, total=False):
+    """What is known of a face. Training images with a teacher's lesson have neither.
+
+    attributes: (A,) float32 of 0 and 1. identity: a number for each person.
+    """
+
+    attributes: Tensor
+    identity: int
+
+
+class FaceInfo(TypedDict, total=False):
+    """attributes: their names, where there are any."""
+
+    attributes: list[str]
+
+
+class FaceData(WholeImageData):
+    """Faces, see `tasks.shared.contract.Data`.
 
     Args:
         faces: by split.
         attributes: names.
         pairs: (P, 3) int64: two validation pictures and 1 where they show one person, 0 for two; None is all pairs.
         folds: (P,) int64, for each pair.
-        options: of `ClassificationData`.
+        options: of `WholeImageData`.
     """
 
     kind = "faces"
+    info: FaceInfo
 
     def __init__(
         self,
@@ -44,7 +60,7 @@ class FaceData(ClassificationData):
         folds: NDArray[np.int64] | None = None,
         **options: Any,
     ):
-        super().__init__({split: part.pictures for split, part in faces.items()}, [], **options)
+        super().__init__({split: part.pictures for split, part in faces.items()}, **options)
         self.faces = faces
         evaluated = self.evaluate_on == "val"
         self.pairs, self.folds = (pairs, folds) if evaluated else (None, None)
@@ -59,18 +75,11 @@ class FaceData(ClassificationData):
         labels = self.pictures_of(split).labels
         return None if (labels < 0).any() else labels
 
-    def train_loader(self, seed: int) -> DataLoader:
-        pictures = self._dataset("train", train=self.train_crop, policy=self.policy, seed=seed, labels=False)
-        dataset = FaceDataset(pictures, self.faces["train"], labelled="train" not in self.lessons)
-        return make_loader(
-            dataset, self.batch_size, train=True, seed=seed, workers=self.workers, resolution=self.resolution
-        )
+    def train_dataset(self, seed: int) -> Dataset:
+        return FaceDataset(self.training(seed), self.faces["train"], labelled="train" not in self.lessons)
 
-    def val_loader(self, shard: bool = False) -> DataLoader:
-        dataset = FaceDataset(self._dataset("val", labels=False), self.faces[self.evaluate_on])
-        return make_loader(
-            dataset, self.val_batch_size, train=False, shard=shard, workers=self.workers, resolution=self.resolution
-        )
+    def val_dataset(self) -> Dataset:
+        return FaceDataset(self.validation(), self.faces[self.evaluate_on])
 
 
 class FaceDataset(Dataset):
@@ -91,7 +100,7 @@ class FaceDataset(Dataset):
         if self.attributes is not None:
             yield self.attributes.numpy()
 
-    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, dict[str, Any]] | None:
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, FaceTarget] | None:
         item = self.pictures[key]
         if item is None or not self.labelled:
             return item

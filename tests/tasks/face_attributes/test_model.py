@@ -16,6 +16,7 @@ from backbone import MobileNetV1, count_cost
 from tasks.face_attributes.evaluate import AttributeEvaluator
 from tasks.face_attributes.model import Attributes, FaceAttributes
 from tasks.shared.errors import UserError
+from tasks.shared.faces.dataset import FaceData, FaceInfo
 
 NAMES = ["Smiling", "Hat, é", "Bald", "$x$"]
 
@@ -25,7 +26,9 @@ class Teacher:
     class_names: list[str] | None = NAMES
 
 
-class Labelled:
+class Labelled(FaceData):
+    """Data of which nothing but the names is known."""
+
     def __init__(self, names: list[str] | None):
         self.info = {} if names is None else {"attributes": names}
 
@@ -49,7 +52,7 @@ def feed(
     truth: np.ndarray | None,
     indices: range = range(1000),
 ) -> None:
-    targets: list[dict[str, Any]] = [{"file": f"{k:03d}.jpg", "index": k} for k in indices[: len(ours)]]
+    targets: list[Any] = [{"file": f"{k:03d}.jpg", "index": k} for k in indices[: len(ours)]]
     for k, target in enumerate(targets):
         if teacher is not None:
             target["teacher"] = torch.from_numpy(teacher[k])
@@ -70,7 +73,8 @@ def test_the_loss_against_a_loop() -> None:
         for row, shares in zip(ours.tolist(), wanted.tolist(), strict=True):
             for x, p in zip(row, shares, strict=True):
                 total -= p * -math.log1p(math.exp(-x)) + (1 - p) * -math.log1p(math.exp(x))
-        loss = make_task().loss(torch.from_numpy(ours), [{key: row} for row in values])
+        targets: list[Any] = [{key: row} for row in values]
+        loss = make_task().loss(torch.from_numpy(ours), targets)
         assert loss.keys() == {"cross_entropy"} and loss["cross_entropy"].item() == pytest.approx(total / 20, rel=1e-5)
 
 
@@ -78,8 +82,8 @@ def test_a_teacher_wins_over_labels() -> None:
     """Should both ever reach the loss; that labels don't is tested with a whole run."""
     ours, teacher, truth = draw_pictures(5)
     pairs = zip(torch.from_numpy(teacher), torch.from_numpy(truth).float(), strict=True)
-    rows = [{"teacher": logits, "attributes": labels} for logits, labels in pairs]
-    alone = [{"teacher": row["teacher"]} for row in rows]
+    rows: list[Any] = [{"teacher": logits, "attributes": labels} for logits, labels in pairs]
+    alone: list[Any] = [{"teacher": row["teacher"]} for row in rows]
     outputs = torch.from_numpy(ours)
     assert torch.equal(*(make_task().loss(outputs, each)["cross_entropy"] for each in (rows, alone)))
 
@@ -172,7 +176,8 @@ def test_what_a_network_learns_from() -> None:
 
 
 def test_other_attributes_are_refused() -> None:
-    task, info = make_task(), {"attributes": NAMES}
+    task = make_task()
+    info: FaceInfo = {"attributes": NAMES}
     with pytest.raises(UserError, match=r"4 of them, not 4, and attribute 2 is Bald, not Hat, é; expected the same"):
         task.evaluator(Labelled([NAMES[0], *NAMES[2:], NAMES[1]]), info)
     with pytest.raises(UserError, match="3 of them, not 4; expected the same in the same order"):
@@ -203,7 +208,8 @@ def test_answers_and_drawings() -> None:
     told = task.describe(result, {"attributes": NAMES})
     assert list(told) == NAMES and list(told.values()) == pytest.approx(outputs.sigmoid()[0].tolist())
     plain = task.draw(photo, result, {"attributes": NAMES})
-    truth = task.draw(photo, result, {"attributes": NAMES}, {"attributes": torch.tensor([1.0, 1.0, 0.0, 1.0])})
+    target: Any = {"attributes": torch.tensor([1.0, 1.0, 0.0, 1.0])}
+    truth = task.draw(photo, result, {"attributes": NAMES}, target)
     assert plain.size == truth.size and plain != truth and plain.width > 300
     forty = make_task(40)
     many = forty.draw(photo, Attributes(torch.zeros(40)), {})

@@ -8,20 +8,20 @@ import torch
 from PIL import Image
 
 from tasks.facenet.embeddings import Embedding
+from tasks.shared.faces.dataset import FaceData, FaceInfo
 
 
-class People:
+class People(FaceData):
     """What `FaceNet.evaluator` asks of data. identities: (N,) or None; pairs (P, 3), folds (P,) or None."""
 
-    num_classes = 0
-
     def __init__(self, identities: np.ndarray | None, pairs: np.ndarray | None = None, folds: np.ndarray | None = None):
+        self.info: FaceInfo = {}
         self.who, self.pairs, self.folds = identities, pairs, folds
 
     def identities(self, split: str) -> np.ndarray | None:
         return self.who
 
-    def picture(self, target: dict[str, Any]) -> torch.Tensor:
+    def picture(self, target: Any) -> torch.Tensor:
         return torch.full((3, 50, 40), 5 * target["index"] % 256, dtype=torch.uint8)
 
 

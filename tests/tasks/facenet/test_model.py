@@ -32,7 +32,7 @@ def make_task(people: int = 0, **options: Any) -> FaceNet:
     return FaceNet(MobileNetV1(0.25), people, 64, **{"width": 4, **options})
 
 
-def taught(*rows: list[float]) -> list[dict[str, Any]]:
+def taught(*rows: list[float]) -> list[Any]:
     return [{"index": k, "file": f"{k}.jpg", "teacher": torch.tensor(row)} for k, row in enumerate(rows)]
 
 
@@ -75,7 +75,8 @@ def test_the_margin_loss_by_hand() -> None:
 def test_identities_are_learnt_without_a_teacher() -> None:
     task = make_task(5)
     outputs = task(torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))
-    losses = task.loss(outputs, [{"identity": 4}, {"identity": 0}])
+    targets: list[Any] = [{"identity": 4}, {"identity": 0}]
+    losses = task.loss(outputs, targets)
     assert losses.keys() == {"margin_cross_entropy"}
     losses["margin_cross_entropy"].backward()
     assert all(p.grad is not None for p in task.parameters())
@@ -194,7 +195,8 @@ def test_the_drawing_shows_both_embeddings() -> None:
     task, photo = make_task(), Image.new("RGB", (100, 120), (9, 200, 9))
     result = Embedding(torch.tensor([1.0, -1.0, 0.0, 0.5]))
     alone = task.draw(photo, result, {})
-    beside = task.draw(photo, result, {}, {"teacher": torch.tensor([-1.0, 1.0, 0.0, -0.5])})
+    target: Any = {"teacher": torch.tensor([-1.0, 1.0, 0.0, -0.5])}
+    beside = task.draw(photo, result, {}, target)
     assert beside.height > alone.height > photo.height
     y = round(256 * 1.2) + 3
     assert alone.getpixel((5, y)) == (255, 0, 0) and alone.getpixel((70, y)) == (0, 0, 255)

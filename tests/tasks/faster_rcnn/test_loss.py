@@ -58,7 +58,7 @@ class Problem:
         logits, offsets = (boxes @ weight for weight in self.weights)
         return logits, offsets.view(*boxes.shape[:-1], CLASSES, 4)
 
-    def targets(self) -> list[dict[str, Tensor]]:
+    def targets(self) -> list[Any]:
         return [{"boxes": b, "labels": k} for b, k in zip(self.boxes, self.labels, strict=True)]
 
     def loss(self) -> dict[str, Tensor]:

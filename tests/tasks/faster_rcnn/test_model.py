@@ -6,6 +6,7 @@ from torch import Tensor
 
 from backbone import count_cost
 from tasks.faster_rcnn.model import FasterRCNNOutputs, Found
+from tasks.shared.detection.dataset import DetectionInfo
 from tests.tasks.faster_rcnn.conftest import make_task, outputs_of, pictures, random_boxes
 
 # Table 13
@@ -234,7 +235,7 @@ def test_describe_lists_what_is_drawn_as_plain_data():
     task = make_task(min_score=0.5)
     boxes = torch.tensor([[10.0, 20, 40, 60], [0, 0, 5, 5]])
     found = Found(boxes, torch.tensor([0.75, 0.25]), torch.tensor([1, 0]), boxes)
-    info = {"class_names": ["red", "green", "blue"], "category_ids": [1, 3, 17]}
+    info: DetectionInfo = {"class_names": ["red", "green", "blue"], "category_ids": [1, 3, 17]}
     assert task.describe(found, info) == [
         {"category_id": 3, "name": "green", "score": 0.75, "bbox": [10.0, 20.0, 30.0, 40.0]}
     ]

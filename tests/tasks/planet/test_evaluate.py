@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,7 @@ def test_figures_worked_by_hand(tmp_path: Path) -> None:
     kilometres = [0.556, 22.239, 111.195, 667.170, great_circle_km(50, 10, 50, 40), 20015.114]
     best = [0, 0, 1, 1, 2, 2]
     beliefs = [Belief(torch.eye(3)[k] * 0.5 + 1 / 6) for k in best]
-    targets = [
+    targets: list[Any] = [
         {"index": k, "file": f"photo, {k}.jpg", "lat": float(a), "lon": float(o)} for k, (a, o) in enumerate(truths)
     ]
     evaluator.update(beliefs[:2], targets[:2])

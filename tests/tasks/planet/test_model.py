@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from backbone import MobileNetV1, count_cost
+from tasks.planet.dataset import PlaceInfo
 from tasks.planet.locate import locate
 from tasks.planet.model import Belief, PlaNet
 from tasks.shared.errors import UserError
 from tests.tasks.planet.test_neighbours import make_cells
 
 CELLS = make_cells()
-INFO = {"cells": CELLS.plain()}
+INFO: PlaceInfo = {"cells": CELLS.plain()}
 
 
 def make_task(**options: object) -> PlaNet:
@@ -34,7 +35,7 @@ def test_costs_are_the_papers() -> None:
 def test_the_loss_against_a_slow_loop() -> None:
     logits = torch.randn(4, len(CELLS), generator=torch.Generator().manual_seed(0))
     beside = [np.array([5, 9]), np.empty(0, np.int64), np.array([0]), np.array([1, 2, 3, 4, 11])]
-    targets: list[dict[str, Any]] = [{"label": k, "neighbours": b} for k, b in zip((3, 0, 7, 8), beside, strict=True)]
+    targets: list[Any] = [{"label": k, "neighbours": b} for k, b in zip((3, 0, 7, 8), beside, strict=True)]
     for share in (0.0, 0.3):
         total = 0.0
         for row, target in zip(logits.double().numpy(), targets, strict=True):
@@ -51,9 +52,9 @@ def test_the_loss_against_a_slow_loop() -> None:
 
 
 def test_without_smoothing_targets_need_no_neighbours() -> None:
-    assert make_task().loss(torch.zeros(1, len(CELLS)), [{"label": 2}])["cross_entropy"] == pytest.approx(
-        math.log(len(CELLS))
-    )
+    targets: list[Any] = [{"label": 2}]
+    loss = make_task().loss(torch.zeros(1, len(CELLS)), targets)
+    assert loss["cross_entropy"] == pytest.approx(math.log(len(CELLS)))
 
 
 @pytest.mark.parametrize("answer", ["best_cell", "weighted"])
@@ -79,7 +80,8 @@ def test_the_picture_shows_photo_and_world() -> None:
     task = make_task()
     belief = Belief(torch.full((len(CELLS),), 1 / len(CELLS)))
     photo = Image.new("RGB", (40, 400), (250, 0, 0))
-    drawn = task.draw(photo, belief, INFO, {"lat": 10.0, "lon": 20.0})
+    truth: Any = {"lat": 10.0, "lon": 20.0}
+    drawn = task.draw(photo, belief, INFO, truth)
     assert drawn.getpixel((5, drawn.height // 2)) == (250, 0, 0)
     assert drawn.width > 1.5 * drawn.height and drawn != task.draw(photo, belief, INFO)
 

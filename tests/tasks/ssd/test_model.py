@@ -8,6 +8,7 @@ from torch import nn
 
 from backbone import count_cost
 from tasks.shared.contract import Normalize
+from tasks.shared.detection.dataset import DetectionInfo
 from tasks.shared.detection.postprocess import Detections
 from tasks.ssd import SSD
 from tasks.ssd.head import SSDHead
@@ -200,7 +201,7 @@ def test_describe_lists_what_is_drawn_as_plain_data():
     found = Detections(
         torch.tensor([[10.0, 20, 40, 60], [0, 0, 5, 5]]), torch.tensor([0.75, 0.25]), torch.tensor([1, 0])
     )
-    info = {"class_names": ["red", "green", "blue"], "category_ids": [1, 3, 17]}
+    info: DetectionInfo = {"class_names": ["red", "green", "blue"], "category_ids": [1, 3, 17]}
     assert task.describe(found, info) == [
         {"category_id": 3, "name": "green", "score": 0.75, "bbox": [10.0, 20.0, 30.0, 40.0]}
     ]

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ def answer(*labels: int) -> Answer:
     return Answer(torch.tensor(labels), torch.linspace(0.5, 0.1, len(labels)))
 
 
-def target(label: int, file: str = "a.jpg", index: int = 0) -> dict:
+def target(label: int, file: str = "a.jpg", index: int = 0) -> Any:
     return {"label": label, "file": file, "index": index}
 
 

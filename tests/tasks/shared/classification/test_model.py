@@ -1,6 +1,7 @@
 """The classifier: what it costs, what it computes, what it refuses."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -9,9 +10,10 @@ from PIL import Image
 
 from backbone import MobileNetV1, count_cost
 from tasks.shared.classification import Classifier
+from tasks.shared.classification.data import ClassInfo
 from tasks.shared.classification.model import Answer
 
-INFO = {"class_ids": ["n1", "n2", "n3", "n4", "n5", "n6"], "class_names": ["a", "b", "c", "d", "e", "f"]}
+INFO: ClassInfo = {"class_ids": ["n1", "n2", "n3", "n4", "n5", "n6"], "class_names": ["a", "b", "c", "d", "e", "f"]}
 
 
 @pytest.fixture
@@ -45,18 +47,22 @@ def test_logits_are_pooled_features_times_weights(task: Classifier) -> None:
     assert torch.allclose(task(images), by_hand, atol=1e-5)
 
 
+def labelled(*labels: int) -> list[Any]:
+    return [{"label": label} for label in labels]
+
+
 def test_the_loss_is_cross_entropy_with_smoothing() -> None:
     task = Classifier(MobileNetV1(0.25), 3, 64, label_smoothing=0.3)
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
     wanted = torch.tensor([[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]])
     by_hand = -(wanted * F.log_softmax(logits, -1)).sum(-1).mean()
-    assert torch.allclose(task.loss(logits, [{"label": 0}, {"label": 2}])["cross_entropy"], by_hand)
+    assert torch.allclose(task.loss(logits, labelled(0, 2))["cross_entropy"], by_hand)
 
 
 def test_the_loss_for_noisy_labels() -> None:
     """(1 - p^q) / q, which tends to cross-entropy as q tends to 0, and has a gradient where p is 0."""
     logits = torch.tensor([[2.0, 0.0, -1.0], [0.0, 1.0, 0.0]], requires_grad=True)
-    targets = [{"label": 0}, {"label": 2}]
+    targets = labelled(0, 2)
     right = logits.softmax(-1)[[0, 1], [0, 2]]
     for q in (0.7, 1.0):
         loss = Classifier(MobileNetV1(0.25), 3, 64, noise_q=q).loss(logits, targets)["generalised_cross_entropy"]
@@ -65,7 +71,7 @@ def test_the_loss_for_noisy_labels() -> None:
     assert torch.allclose(nearly, -right.log().mean(), rtol=1e-3)
     hopeless = torch.tensor([[0.0, 500.0, 0.0]], requires_grad=True)
     task = Classifier(MobileNetV1(0.25), 3, 64, noise_q=0.7)
-    task.loss(hopeless, [{"label": 0}])["generalised_cross_entropy"].backward()
+    task.loss(hopeless, labelled(0))["generalised_cross_entropy"].backward()
     assert hopeless.grad is not None and hopeless.grad.isfinite().all()
     for noise_q, smoothing in ((-0.1, 0.0), (1.1, 0.0), (0.7, 0.1)):
         with pytest.raises(ValueError, match=r"task\.noise_q="):
@@ -102,7 +108,8 @@ def bar(sheet: Image.Image, line: int) -> str:
 def test_the_drawing_says_whether_it_is_right(task: Classifier) -> None:
     answer = Answer(torch.tensor([1, 0, 2]), torch.tensor([0.7, 0.2, 0.1]))
     image = Image.new("RGB", (40, 30), "gray")
-    sheets = [task.draw(image, answer, INFO, truth) for truth in (None, {"class_id": "n2"}, {"class_id": "n1"})]
+    truths: list[Any] = [None, {"class_id": "n2"}, {"class_id": "n1"}]
+    sheets = [task.draw(image, answer, INFO, truth) for truth in truths]
     assert all(min(sheet.size) >= 256 for sheet in sheets), "small pictures are enlarged"
     assert sheets[0].size[1] < sheets[1].size[1], "the truth has a line"
 
@@ -111,11 +118,10 @@ def test_the_drawing_says_whether_it_is_right(task: Classifier) -> None:
 
 def test_a_class_of_the_same_name_is_drawn_as_wrong(task: Classifier) -> None:
     """ImageNet has two classes `crane`, a bird and a machine."""
-    info = {"class_ids": ["n02012849", "n03126707", "n01440764"], "class_names": ["crane", "crane", "tench"]}
+    info: ClassInfo = {"class_ids": ["n02012849", "n03126707", "n01440764"], "class_names": ["crane", "crane", "tench"]}
     answer = Answer(torch.tensor([1, 2, 0]), torch.tensor([0.8, 0.1, 0.1]))
-    bird, machine = (
-        task.draw(Image.new("RGB", (40, 30), "gray"), answer, info, {"class_id": i}) for i in info["class_ids"][:2]
-    )
+    truths: list[Any] = [{"class_id": i} for i in info["class_ids"][:2]]
+    bird, machine = (task.draw(Image.new("RGB", (40, 30), "gray"), answer, info, truth) for truth in truths)
     assert bar(bird, 0) == "red" and bar(machine, 0) == "green"
 
 

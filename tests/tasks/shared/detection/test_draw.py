@@ -1,6 +1,7 @@
 """Drawn detections, pixel by pixel."""
 
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_the_best_detection_is_drawn_on_top():
 
 
 def test_the_truth_is_drawn_in_white_below_the_detections():
-    target = {"boxes": torch.tensor([[20.0, 30, 80, 90]]), "labels": torch.tensor([0])}
+    target: Any = {"boxes": torch.tensor([[20.0, 30, 80, 90]]), "labels": torch.tensor([0])}
     drawn = draw_detections(grey(), found(([60, 90, 150, 120], 0.9, 1)), NAMES, target)
     assert drawn.getpixel((20, 60)) == drawn.getpixel((50, 30)) == (255, 255, 255)
     assert drawn.getpixel((70, 90)) == class_color(1)
@@ -94,7 +95,7 @@ def test_the_truth_is_drawn_in_white_below_the_detections():
 
 
 def test_an_empty_truth_draws_nothing():
-    target = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
+    target: Any = {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64)}
     assert not changed(draw_detections(grey(), found(), NAMES, target)).any()
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backbone import MobileNetV1
 from tasks.shared.config.compose import compose_config, plain, quote_paths
-from tasks.shared.contract import Targets, TeacherInfo
+from tasks.shared.contract import Target, TeacherInfo
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
 from tasks.shared.network.pooled_task import PooledTask
@@ -61,7 +61,7 @@ class Copier(PooledTask):
         cut: dict[str, Any] = {"crop": "short_side", "crop_share": 0.875}
         super().__init__(backbone, self.outputs or num_classes, resolution, dropout=0.0, **cut)
 
-    def loss(self, outputs: Tensor, targets: Targets) -> dict[str, Tensor]:
+    def loss(self, outputs: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         for target in targets:
             assert target.keys() == {"file", "size", "index", "teacher"}, "a taught network is told nothing else"
             assert target["teacher"].shape == (outputs.shape[1],) and target["teacher"].dtype == torch.float32
@@ -105,7 +105,7 @@ class CopyEvaluator:
     def reset(self) -> None:
         self.results, self.answers = [], []
 
-    def update(self, results: Sequence[Tensor], targets: Targets) -> None:
+    def update(self, results: Sequence[Tensor], targets: Sequence[Target]) -> None:
         assert all("label" in target for target in targets), "evaluation knows labels"
         self.results += results
         self.answers += [target["teacher"].cpu() for target in targets if "teacher" in target]

@@ -27,7 +27,7 @@ def cache(tmp_path: Path) -> Answers:
     return keep_answers(tmp_path / "cache", "colours", {}, 4, 6)
 
 
-def targets_of(lesson: Lesson, *seeds: int) -> list[dict[str, Any]]:
+def targets_of(lesson: Lesson, *seeds: int) -> list[Any]:
     return [{"index": seed, "file": f"{seed}.jpg"} | lesson(seed, picture(seed)) for seed in seeds]
 
 
@@ -84,7 +84,7 @@ def test_answers_are_the_teachers_rounded_with_and_without_a_cache(cache: Answer
 def test_a_picture_that_has_changed_is_asked_for_again(cache: Answers) -> None:
     lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
     lesson.answer(targets_of(lesson, 0))
-    changed = {"index": 0, "file": "0.jpg"} | lesson(0, picture(9))
+    changed: Any = {"index": 0, "file": "0.jpg"} | lesson(0, picture(9))
     assert "view" in changed
     lesson.answer([changed])
     assert "teacher" in lesson(0, picture(9)) and "view" in lesson(0, picture(0))
