@@ -82,15 +82,16 @@ def _elements(content: memoryview, order: str, outside: bool = False) -> Iterato
             raise _Damaged("it is cut off")
         kind = int.from_bytes(content[place : place + 4], big)  # type: ignore[arg-type]
         length, start = kind >> 16, place + 4  # both in one number where the content takes four bytes at most
+        end = place + 8
         if not length:
-            length, start = int.from_bytes(content[place + 4 : place + 8], big), place + 8  # type: ignore[arg-type]
+            length, start = int.from_bytes(content[place + 4 : end], big), end  # type: ignore[arg-type]
+            end += length if outside and kind == COMPRESSED else -(-length // 8) * 8
         elif length > 4:
             raise _Damaged("a short element with more than 4 bytes")
         if start + length > len(content):
             raise _Damaged("an element is longer than what it lies in")
         yield kind & 0xFFFF, content[start : start + length]
-        unpadded = outside and kind == COMPRESSED
-        place = max(place + 8, start + length if unpadded else start + -(-length // 8) * 8)
+        place = end
 
 
 def _array(matrix: memoryview, order: str) -> tuple[str, tuple[int, list[int], list[Element]]]:

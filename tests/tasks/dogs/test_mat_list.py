@@ -26,8 +26,9 @@ def element(kind: int, data: bytes) -> bytes:
     return struct.pack("<II", kind, len(data)) + data + bytes(-len(data) % 8)
 
 
-def matrix(name: str, kind: int, dims: tuple[int, ...], *inside: bytes) -> bytes:
-    head = element(6, struct.pack("<II", kind, 0)) + element(5, struct.pack(f"<{len(dims)}i", *dims))
+def matrix(name: str, kind: int, dims: tuple[int, ...] | bytes, *inside: bytes, flags: int = 8) -> bytes:
+    sides = dims if isinstance(dims, bytes) else struct.pack(f"<{len(dims)}i", *dims)
+    head = element(6, struct.pack("<II", kind, 0)[:flags]) + element(5, sides)
     return element(14, head + element(1, name.encode()) + b"".join(inside))
 
 
@@ -37,6 +38,7 @@ def text(value: str, length: int | None = None) -> bytes:
 
 LABELS = matrix("labels", 6, (1, 1), element(2, b"\1"))
 NAMES = matrix("file_list", 1, (1, 1), text("a/b.jpg"))
+ONE, TWO = element(2, b"\1"), element(2, b"\1\2")
 
 
 def packed(data: bytes) -> bytes:
@@ -83,6 +85,25 @@ def test_what_is_written_by_hand_is_read(tmp_path: Path) -> None:
         (NAMES, "holds no labels"),
         (struct.pack("<II", 14, 0xFFFFFFFF) + bytes(64), "longer than"),
         (packed(NAMES)[:-4], "longer than"),
+        (element(15, zlib.compress(NAMES)[:-8]), "or is cut off"),
+        (element(15, b"no zlib"), "not a MATLAB file, or damaged"),
+        (NAMES + LABELS + b"\1\2\3", "it is cut off"),
+        (NAMES + LABELS + struct.pack("<HHI", 2, 5, 0), "a short element with more than 4 bytes"),
+        (NAMES + matrix("labels", 6, (1, 1), ONE, flags=4), "an array without a head"),
+        (NAMES + matrix("labels", 6, b"\1" * 9, ONE), "an array without a head"),
+        (NAMES + matrix("labels", 6, (1,), ONE), "an array without a head"),
+        (NAMES + matrix("labels", 6, (1,) * 17, ONE), "an array without a head"),
+        (NAMES + LABELS + matrix("x" * 65, 6, (1, 1), ONE), "an array without a head"),
+        (NAMES + matrix("labels", 6, (-1, -1, 1), ONE), "labels has the sides [-1, -1, 1]"),
+        (NAMES + matrix("labels", 6, (2, 2), TWO), "labels has the sides [2, 2] and 2 values"),
+        (NAMES + matrix("labels", 6, (2, 2), element(2, b"\1\2\3\4")), "expected one row or column"),
+        (NAMES + matrix("labels", 6, (5, 1), ONE), "labels has the sides [5, 1] and 1 values"),
+        (NAMES + matrix("labels", 4, (1, 1), ONE), "labels are no numbers"),
+        (NAMES + matrix("labels", 6, (1, 1), ONE, ONE), "labels are no numbers"),
+        (NAMES + matrix("labels", 6, (1, 1), element(9, struct.pack("<d", 1.5))), "no whole numbers"),
+        (matrix("file_list", 6, (1, 1), text("a/b.jpg")) + LABELS, "file_list is no cell array"),
+        (matrix("file_list", 1, (1, 1), matrix("", 6, (1, 1), element(16, b"a"))) + LABELS, "file_list[0] is no text"),
+        (matrix("file_list", 1, (1, 1), matrix("", 4, (1, 1), *[element(16, b"a")] * 2)) + LABELS, "[0] is no text"),
         (bytes(LARGEST), "more than 16,777,216 bytes"),
     ],
 )  # fmt: skip
@@ -90,6 +111,20 @@ def test_lies_are_told_without_being_believed(data: bytes, words: str, tmp_path:
     file = tmp_path / "list.mat"
     file.write_bytes(HEAD + data)
     assert_refused(lambda: read_mat_list(file), f"{file}: ", words)
+
+
+@pytest.mark.parametrize("version", [b"\0\0IM", b"\0\2IM", b"\0\1XX"])
+def test_other_versions_are_told(version: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "list.mat"
+    file.write_bytes(HEAD[:124] + version + NAMES + LABELS)
+    assert_refused(lambda: read_mat_list(file), "it is of no MATLAB 5 to 7")
+
+
+def test_a_short_element_may_have_others_behind_it(tmp_path: Path) -> None:
+    file, short = tmp_path / "list.mat", struct.pack("<HH4s", 2, 1, b"\1")
+    file.write_bytes(HEAD + short + NAMES + matrix("labels", 6, (1, 1), short))
+    files, labels = read_mat_list(file)
+    assert files == ["a/b.jpg"] and labels.tolist() == [1]
 
 
 def test_deep_nests_are_not_followed(tmp_path: Path) -> None:
