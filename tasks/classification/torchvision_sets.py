@@ -51,14 +51,19 @@ class TorchvisionPictures(Pictures):
         return f"{self.title}/{index:06d}"
 
     def read(self, index: int) -> Tensor:
-        try:
-            with _our_opener():
-                image, _ = self.dataset[index]
-            return from_pil(image)
-        except MemoryError as error:
-            raise out_of_memory(self.name(index)) from error
-        except DAMAGE as error:
-            raise UserError(f"{self.name(index)}: cannot be read ({error})") from error
+        return _read(self.dataset, index, self.name(index))[0]
+
+
+def _read(dataset: Any, index: int, name: str) -> tuple[Tensor, Any]:
+    """A set's picture and its label. Raises UserError, naming it, for what cannot be read."""
+    try:
+        with _our_opener():
+            image, label = dataset[index]
+        return from_pil(image), label
+    except MemoryError as error:
+        raise out_of_memory(name) from error
+    except DAMAGE as error:
+        raise UserError(f"{name}: cannot be read ({error})") from error
 
 
 @contextmanager
@@ -143,9 +148,16 @@ def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> An
 
 
 def _labels_of(dataset: Any, title: str) -> np.ndarray:
-    """All labels, from the list that the set holds, as asking for each would read its picture."""
-    found = next((each for each in ("targets", "labels", "_labels") if getattr(dataset, each, None) is not None), None)
-    listed = [sample[-1] for sample in dataset._samples] if found is None else getattr(dataset, found)
+    """All labels, from the list that the set holds, as asking for each reads its picture.
+
+    torchvision promises no list: where there is none by the names of today, each is asked for.
+    """
+    held = getattr(dataset, "targets", None), getattr(dataset, "labels", None), getattr(dataset, "_labels", None)
+    listed = next((each for each in held if each is not None), None)
+    if listed is None and (samples := getattr(dataset, "_samples", None)) is not None:
+        listed = [sample[-1] for sample in samples]
+    if listed is None:
+        listed = [_read(dataset, index, f"{title}: picture {index}")[1] for index in range(len(dataset))]
     labels = np.asarray(listed)
     if labels.ndim == 2:  # QMNIST has more to say of each digit, its class first
         labels = labels[:, 0]

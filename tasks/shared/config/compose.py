@@ -129,7 +129,7 @@ def experiment_keys(overrides: list[Override]) -> set[str]:
             config = OmegaConf.load(CONFIGS / "experiment" / f"{name}.yaml")
             assert isinstance(config, DictConfig)
             picked = [key for entry in config.pop("defaults", []) if OmegaConf.is_dict(entry) for key in entry]
-            keys |= {str(key).split("/")[-1] for key in picked} | set(_keys(config))
+            keys |= {str(key).split("/")[-1] for key in picked} | set(_keys(_unresolved(config)))
     return keys
 
 
@@ -139,14 +139,15 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
     A UserError lists the nearest keys to all that do not exist. The values of a sweep are left to each of its runs.
     """
     problems = []
+    known = _unresolved(config)
     for override in overrides:
         key = override.key_or_group
         if key.startswith("hydra.") or (is_group(override) and not override.is_delete()):
             continue
         if override.is_delete():
             problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
-        elif not _has(config, key):
-            problems.append(f"unknown key {key!r}; {_nearest(key, config)}")
+        elif not _has(known, key):
+            problems.append(f"unknown key {key!r}; {_nearest(key, known)}")
         elif override.is_sweep_override() or key.endswith(DEVICE_KEYS):
             continue
         elif expected := expected_kind(key, OmegaConf.select(config, key), override.value()):
@@ -155,19 +156,25 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
         raise UserError("\n".join(problems))
 
 
-def _has(config: DictConfig, key: str) -> bool:
-    node: Any = config
+def _has(known: dict[str, Any], key: str) -> bool:
+    node: Any = known
     for part in key.split("."):
-        if not OmegaConf.is_dict(node) or part not in list(node):  # `in node` is false for ???
+        if not isinstance(node, dict) or part not in node:
             return False
         if part in FREE:
             return True
-        node = node._get_node(part)
+        node = node[part]
     return True
 
 
-def _nearest(key: str, config: DictConfig) -> str:
-    known = _keys(config)
+def _unresolved(config: DictConfig) -> dict[str, Any]:
+    """As it stands, with the keys that are missing and those that interpolate others."""
+    node: Any = OmegaConf.to_container(config, resolve=False)
+    return node
+
+
+def _nearest(key: str, keys: dict[str, Any]) -> str:
+    known = _keys(keys)
     last = key.split(".")[-1]
     same = [k for k in known if k.split(".")[-1] == last]
     close = difflib.get_close_matches(key, [*known, *groups()], n=4, cutoff=0.5)
@@ -175,17 +182,15 @@ def _nearest(key: str, config: DictConfig) -> str:
     found = list(dict.fromkeys([*same, *close, *by_last]))[:5]
     if found:
         return f"the nearest keys: {', '.join(found)}"
-    return f"the top-level keys: {', '.join(str(k) for k in config)}"
+    return f"the top-level keys: {', '.join(keys)}"
 
 
-def _keys(config: DictConfig, prefix: str = "") -> list[str]:
+def _keys(node: dict[str, Any], prefix: str = "") -> list[str]:
     keys = []
-    for name in map(str, config):
-        key = f"{prefix}{name}"
-        keys.append(key)
-        node = config._get_node(name)
-        if isinstance(node, DictConfig) and not node._is_none() and not node._is_missing():
-            keys += _keys(node, f"{key}.")
+    for name, value in node.items():
+        keys.append(f"{prefix}{name}")
+        if isinstance(value, dict):
+            keys += _keys(value, f"{prefix}{name}.")
     return keys
 
 

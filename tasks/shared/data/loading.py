@@ -112,7 +112,7 @@ class BatchLoader(DataLoader):
     """
 
     def __init__(self, data: Dataset, batches: EpochBatches, workers: int | None, resolution: int, **options: Any):
-        self.asked, self.resolution = workers is not None, resolution
+        self.asked, self.resolution, self.begun = workers is not None, resolution, False
         wanted = self._fitting(loader_processes(workers), data, batches)
         options |= {"num_workers": wanted, "persistent_workers": wanted > 0, "timeout": LOOK if wanted else 0}
         super().__init__(data, batch_sampler=batches, **options)
@@ -122,9 +122,10 @@ class BatchLoader(DataLoader):
         return fitting_workers(workers, largest, self.resolution, self.asked)
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
-        if self._iterator is None and dist.is_initialized():  # only now is it known how many processes share the memory
+        if not self.begun and dist.is_initialized():  # only now is it known how many processes share the memory
             self.num_workers = self._fitting(self.num_workers, self.dataset, self.batch_sampler)  # type: ignore[arg-type]
             self.timeout = LOOK if self.num_workers else 0
+        self.begun = True
         return self._wait(super().__iter__())
 
     def _wait(self, batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torchvision import datasets
 
-from tasks.classification.torchvision_sets import SETS, torchvision_set
+from tasks.classification.torchvision_sets import SETS, _labels_of, torchvision_set
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.errors import UserError
 
@@ -98,6 +98,26 @@ def test_imagenette_has_ids_and_a_val_split(tmp_path: Path) -> None:
     data = opened(tmp_path, "Imagenette", options={"size": "160px"})
     assert labels(data, "train") == [0, 0, 0, 1, 1, 1] and labels(data, "val") == [0, 0, 1, 1]
     assert data.info == {"class_ids": ["n01440764", "n02102040"], "class_names": ["tench", "English springer"]}
+
+
+def test_labels_of_a_set_that_holds_no_list_are_those_of_its_pictures(tmp_path: Path) -> None:
+    """As it would be with a torchvision that calls its list otherwise."""
+    for number, name in enumerate(("n01440764", "n02102040", "n02102040")):
+        for split in ("train", "val"):
+            save(tmp_path / "imagenette2-160" / split / name / f"{number}.JPEG", 100)
+    dataset: Any = opened(tmp_path, "Imagenette", options={"size": "160px"}).pictures["val"].dataset  # type: ignore[attr-defined]
+
+    class Renamed:
+        def __len__(self) -> int:
+            return len(dataset)
+
+        def __getitem__(self, index: int) -> Any:
+            return dataset[index]
+
+    assert _labels_of(Renamed(), "it").tolist() == _labels_of(dataset, "it").tolist() == [0, 1, 1]
+    (next((tmp_path / "imagenette2-160/val").rglob("0.JPEG"))).write_bytes(b"none")
+    with pytest.raises(UserError, match="it: picture 0"):
+        _labels_of(Renamed(), "it")
 
 
 def test_gtsrb_lists_its_test_labels_in_a_table(tmp_path: Path) -> None:

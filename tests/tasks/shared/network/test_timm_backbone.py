@@ -71,6 +71,21 @@ def test_nothing_is_built_beyond_the_deepest_tap(name, options, side, taps):
     assert [key for key, p in backbone.named_parameters() if p.grad is None] == []
 
 
+def test_with_a_timm_that_builds_more_the_maps_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    for cut in (True, False):
+        if not cut:
+            monkeypatch.setattr("tasks.shared.network.timm_backbone._cut_behind", lambda *_: None)
+        torch.manual_seed(0)
+        made.append(TimmBackbone("mobilenetv1_100", [8]).eval())
+    fewer, more = (sum(p.numel() for p in backbone.parameters()) for backbone in made)
+    assert fewer < more
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        (ours,), (theirs,) = (backbone(x).values() for backbone in made)
+    assert torch.equal(ours, theirs)
+
+
 @pytest.mark.parametrize("name", ["resnet18", "mobilenetv2_035", "mobilenetv3_small_050", "convnext_atto"])
 def test_its_layers_run_on_their_own(name):
     backbone = TimmBackbone(name, [16, 32]).eval()
