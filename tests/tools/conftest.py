@@ -1,8 +1,9 @@
 """Running the tools inside the test process, which saves importing torch for each."""
 
 import importlib.util
+import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,10 @@ Tool = Callable[..., Answer]
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Tool:
+def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Tool]:
     """`tool("train", "task=ssd", ...)` runs tools/train.py with these arguments."""
+    root = logging.getLogger()
+    before = root.level, list(root.handlers)
 
     def run(name: str, *arguments: str) -> Answer:
         spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
@@ -49,7 +52,9 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
             message = "" if isinstance(stop.code, int | None) else str(stop.code)
         return Answer(status, capsys.readouterr().out, message)
 
-    return run
+    yield run
+    root.setLevel(before[0])
+    root.handlers = before[1]  # a tool's log is its process's
 
 
 @pytest.fixture(scope="session")
