@@ -4,14 +4,14 @@ A torch that moves one of its private names must not break this toolkit, nor qui
 """
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = {
-    path.relative_to(ROOT).as_posix(): path
+    path.relative_to(ROOT).as_posix(): ast.parse(path.read_text(encoding="utf-8"))
     for folder in ("backbone", "tasks", "tools")
     for path in sorted((ROOT / folder).rglob("*.py"))
 }
@@ -66,8 +66,8 @@ def own_names(tree: ast.AST) -> set[str]:
 # Methods of our classes that others of ours extend.
 INHERITED = {
     node.name
-    for path in SOURCES.values()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    for tree in SOURCES.values()
+    for node in ast.walk(tree)
     if isinstance(node, ast.FunctionDef) and node.args.args and node.args.args[0].arg == "self"
 }
 
@@ -130,16 +130,15 @@ def loudness(tree: ast.AST) -> set[str]:
     return {call.attr for call in calls if isinstance(call, ast.Attribute) and call.attr in names}
 
 
-@pytest.mark.parametrize("file", SOURCES)
-def test_only_what_is_allowed(file: str) -> None:
-    tree = ast.parse(SOURCES[file].read_text(encoding="utf-8"))
-    assert private_names(tree) == PRIVATE.get(file, set()), "of others: use what they promise, or backbone/private.py"
-    assert patches(tree) == PATCHED.get(file, set()), "of others: nothing is replaced"
-    assert loudness(tree) == LOUDNESS.get(file, set()), "whoever imports this toolkit sets its own"
-
-
-def test_every_file_that_is_allowed_something_is_there() -> None:
-    assert (PRIVATE.keys() | PATCHED.keys() | LOUDNESS.keys()) <= SOURCES.keys()
+@pytest.mark.parametrize(
+    ("search", "allowed"),
+    [(private_names, PRIVATE), (patches, PATCHED), (loudness, LOUDNESS)],
+    ids=["private names", "replacements", "filters and levels"],
+)
+def test_others_are_used_as_they_promise(search: Callable[[ast.AST], set[str]], allowed: dict[str, set[str]]) -> None:
+    """Exactly: what is used no more is to be allowed no more."""
+    found = {file: names for file, tree in SOURCES.items() if (names := search(tree))}
+    assert found == allowed, "use what others promise, or backbone/private.py with what takes its place"
 
 
 @pytest.mark.parametrize(
