@@ -35,7 +35,8 @@ SCHEMA = pa.schema(
 class Scan(NamedTuple):
     """What was found, in the order of the names.
 
-    problem: (N,) why a picture cannot be read, "" for those that can. sides: (N, 2) int32, width and height in pixels.
+    problem: (N,) texts as objects, why a picture cannot be read, "" for those that can. sides: (N, 2) int32, width and
+    height in pixels.
     hashes, mirrored: (N, 32) uint8, of the picture and of its mirror image; 0 for those that cannot be read.
     """
 
@@ -76,7 +77,7 @@ def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
         known = SCHEMA.empty_table()
     rows = known.take(pa.array(place))
     return Scan(
-        rows["problem"].to_numpy(zero_copy_only=False).astype(str),
+        rows["problem"].to_numpy(zero_copy_only=False),
         np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1),
         _bits(rows["hash"]),
         _bits(rows["mirrored"]),

@@ -59,7 +59,7 @@ def list_folders(root: Path, breeds: list[Breed]) -> tuple[np.ndarray, np.ndarra
             inside = [f for f in sorted(files) if not f.startswith(".")]
             names += [os.fsencode(os.path.relpath(Path(place, file), root)) for file in inside]
             numbers += [label] * len(inside)
-    return np.array(names), np.array(numbers, np.int64)
+    return packed(names, root), np.array(numbers, np.int64)
 
 
 def list_index(root: Path, index: Path, breeds: list[Breed]) -> tuple[np.ndarray, np.ndarray]:

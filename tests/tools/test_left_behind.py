@@ -32,7 +32,7 @@ TrainingModule.training_step = step
 """
 
 
-def fail_in(monkeypatch: pytest.MonkeyPatch, epoch: int, error: Exception | None = None) -> None:
+def fail_in(monkeypatch: pytest.MonkeyPatch, epoch: int, error: BaseException | None = None) -> None:
     """At the end of an epoch: with this error, or as a disk that takes no checkpoint more."""
     own = callbacks.Checkpoints.on_train_epoch_end
 
@@ -105,6 +105,24 @@ def test_a_run_that_goes_on_stays_whatever_happens(
     assert (answer.status, answer.message) == (1, "error: the picture")
     assert (run / "notes.txt").read_text() == "mine" and not list(run.rglob("*.ckpt"))
     assert tool(*again).status == 0
+    assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
+
+
+def test_the_checkpoint_of_a_run_that_goes_on_stays(
+    command: list[str], tiny_run: Path, tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was stopped in its first epoch, and fails in it when it goes on."""
+    run = tmp_path / "runs/run"
+    with monkeypatch.context() as patch:
+        fail_in(patch, 0, KeyboardInterrupt())
+        assert tool("train", *command).status == 1
+    last = (run / "checkpoints/last.ckpt").read_bytes()
+    with monkeypatch.context() as patch:
+        fail_in(patch, 0, UserError("the picture"))
+        answer = tool("train", f"resume={run}")
+    assert (answer.status, answer.message) == (1, "error: the picture")
+    assert (run / "checkpoints/last.ckpt").read_bytes() == last
+    assert tool("train", f"resume={run}").status == 0
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
 
 

@@ -15,6 +15,7 @@ from torchvision.transforms import v2
 from tasks.shared.contract import Target
 from tasks.shared.data.image_data import ImageDataset
 from tasks.shared.errors import UserError
+from tasks.shared.files.packing import packed
 from tasks.shared.images.crops import TrainCrop, center_crop, random_crop, random_crop_of
 from tasks.shared.images.decode import OnCorrupt, read_image
 from tasks.shared.images.encoded import EncodedImage
@@ -137,7 +138,7 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
         log.warning("%s: left out %d pictures that lie in no class's folder, such as %s",
                     root, len(loose), printable(loose[0]))  # fmt: skip
     labels = np.repeat([index[folder] for folder in found], [len(files) for files in found.values()])
-    return FolderPictures(root, np.array(list(chain(*found.values()))), labels)
+    return FolderPictures(root, packed(list(chain(*found.values())), root), labels)
 
 
 class ClassTarget(Target, total=False):

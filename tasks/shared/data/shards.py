@@ -24,6 +24,7 @@ from torch import Tensor
 from tasks.shared.config.consent import cache_place
 from tasks.shared.data.image_set import Pictures
 from tasks.shared.errors import UserError, check_place
+from tasks.shared.files.packing import joined, packed
 from tasks.shared.files.tar_members import Member, members_of
 from tasks.shared.files.writing import make_folder, whole_file
 from tasks.shared.images.encoded import EncodedImage
@@ -100,9 +101,9 @@ def read_shard_index(
     Raises:
         UserError: All is broken, or with "error" any sample; names shards and keys.
     """
-    if packed := [path for path in shards if path.suffix in COMPRESSED]:
+    if compressed := [path for path in shards if path.suffix in COMPRESSED]:
         raise UserError(
-            f"{printable(packed[0])}: is compressed; expected plain .tar files, to read any sample by itself"
+            f"{printable(compressed[0])}: is compressed; expected plain .tar files, to read any sample by itself"
         )
     if odd := [path for path in shards if not path.is_file()]:  # a pipe would be waited for
         raise UserError(f"{printable(odd[0])}: is no plain file; expected a .tar file")
@@ -114,7 +115,7 @@ def read_shard_index(
         _tell_broken(shards, table.filter(pc.invert(whole)), len(table), on_corrupt)
         table = table.filter(whole)
     shard, offset, size = (table[column].to_numpy() for column in ("shard", "offset", "size"))
-    keys = np.concatenate([np.array(chunk.to_pylist(), "S") for chunk in table["key"].chunks])
+    keys = joined([packed(chunk.to_pylist(), told) for chunk in table["key"].chunks], told)
     return ShardPictures(shards, shard, offset, size, keys), table
 
 

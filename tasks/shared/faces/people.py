@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tasks.shared.data.image_set import FolderPictures
 from tasks.shared.data.splits import draw_lots
 from tasks.shared.errors import UserError
+from tasks.shared.files.packing import packed
 from tasks.shared.images.files import SUFFIXES, describe, files_by_folder
 from tasks.shared.terminal.escaped import printable
 
@@ -60,7 +61,7 @@ def read_people(root: Path, key: str) -> People:
         log.warning("%s: left out %d files, %s; pictures are %s",
                     root, others.total(), describe(others), ", ".join(SUFFIXES))  # fmt: skip
     labels = np.repeat(np.arange(len(names)), [len(found[name]) for name in names])
-    return People(names, FolderPictures(root, np.array(list(chain(*found.values()))), labels))
+    return People(names, FolderPictures(root, packed(list(chain(*found.values())), printable(root)), labels))
 
 
 def check_people(people: People, key: str) -> None:

@@ -39,7 +39,9 @@ def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pict
         if found:
             if others:
                 log.warning("%s: left out %d files, %s", printable(source), others.total(), describe(others))
-            return FolderPictures(place, np.array([os.fsencode(name) for name in found]), np.full(len(found), -1))
+            return FolderPictures(
+                place, packed([os.fsencode(name) for name in found], printable(source)), np.full(len(found), -1)
+            )
         shards = sorted(path for path in place.iterdir() if path.suffix in TARS)
         if not shards:
             instead = f", but {describe(others)}" if others else ""

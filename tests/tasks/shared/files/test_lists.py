@@ -1,16 +1,23 @@
 """Lists of names and numbers that are none: bounded lines, digits that are no decimal ones, arrays of one wide name."""
 
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tasks.dogs.stanford import Breed
+from tasks.dogs.web import list_folders
+from tasks.shared.data.image_set import read_class_folders
+from tasks.shared.data.shards import Beside, read_shard_index
 from tasks.shared.detection.data import _read_ids
 from tasks.shared.errors import UserError
 from tasks.shared.faces.lfw import read_pairs
 from tasks.shared.faces.lists import read_attributes, read_numbers
+from tasks.shared.faces.people import read_people
 from tasks.shared.faces.unlabelled import read_unlabelled
+from tasks.shared.files import packing
 from tasks.shared.files.names import read_classes
 from tasks.shared.files.packing import joined, packed
 from tasks.shared.files.reading import read_lines, read_names, whole_number
@@ -97,3 +104,27 @@ def test_one_wide_name_among_many_makes_no_wide_array(tmp_path: Path) -> None:
     file.write_bytes(b"a\n" * 200_000 + b"x" * 8000 + b"\n")
     assert_refused(lambda: READERS["pictures"](file), "of 500 pictures that were looked for 1 are not there")
     assert_refused(lambda: read_unlabelled(str(file), "data.x", tmp_path, "skip"), "names 200,001 pictures")
+
+
+@pytest.mark.parametrize("reader", ["class folders", "people", "a folder", "web pictures", "shards"])
+def test_one_wide_name_is_told_of_folders_and_shards_too(
+    reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder may have been unpacked of a stranger's archive."""
+    monkeypatch.setattr(packing, "FREE", 0)
+    deep = tmp_path / "a" / "/".join(["b" * 250] * 8)
+    deep.mkdir(parents=True)
+    files = [*(tmp_path / f"a/{k}.jpg" for k in range(200)), deep / "c.jpg"]
+    for file in files:
+        file.touch()
+    with tarfile.open(tmp_path / "x.tar", "w", format=tarfile.PAX_FORMAT) as tar:
+        for file in files:
+            tar.add(file)
+    read: dict[str, Callable[[], object]] = {
+        "class folders": lambda: read_class_folders(tmp_path, ["a"]),
+        "people": lambda: read_people(tmp_path, "data.root"),
+        "a folder": lambda: read_unlabelled(str(tmp_path), "data.unlabelled", tmp_path, "error"),
+        "web pictures": lambda: list_folders(tmp_path, [Breed("a", "a", "a")]),
+        "shards": lambda: read_shard_index([tmp_path / "x.tar"], "the shards", Beside(), tmp_path / "cache", "error"),
+    }
+    assert_refused(read[reader], "names 201 pictures, one of them in 2,0")
