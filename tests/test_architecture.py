@@ -48,6 +48,21 @@ def test_the_top_level_is_what_the_design_fixes() -> None:
     }  # fmt: skip
 
 
+EXTRAS = {"onnx", "onnxruntime", "cv2", "h5py", "tflite", "flatbuffers", "mpl_toolkits"}
+# Imported only by those who ask for the extra: onnx_model.py and benchmark_inference.py, under `installed_by`.
+ASKED_FOR = ("onnx_file", "onnx_graph", "benchmark_onnx")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_what_an_extra_installs_is_imported_when_it_is_asked_for(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    at_once = {alias.name for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+    at_once |= {str(node.module) for node in tree.body if isinstance(node, ast.ImportFrom)}
+    if path.stem not in ASKED_FOR:
+        assert not {name.split(".")[0] for name in at_once} & EXTRAS
+        assert not {name.split(".")[-1] for name in at_once} & set(ASKED_FOR)
+
+
 # Of tasks/shared, from the bottom up: a package imports those of earlier lines, inside functions too.
 LAYERS = (
     ("errors", "terminal", "samples"),

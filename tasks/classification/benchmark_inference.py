@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import onnxruntime
 import torch
 
 from tasks.classification.benchmark import (
@@ -19,12 +18,17 @@ from tasks.classification.benchmark import (
     make_apart,
     make_network,
 )
-from tasks.classification.benchmark_onnx import to_onnx
 from tasks.shared.benchmark.suite import Options, Suite
 from tasks.shared.benchmark.timing import Child, compare
 from tasks.shared.classification.model import Classifier
+from tasks.shared.errors import installed_by
 from tasks.shared.network.fused import ready_to_answer
 from tasks.shared.network.runtime import pick_device
+
+with installed_by("onnx", "suite=inference"):
+    import onnxruntime
+
+    from tasks.classification.benchmark_onnx import to_onnx
 
 COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
 ONNX = "onnxruntime"

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import encode_picture
 from tasks.shared.samples.drawing import any_colour, background, photograph
+from tasks.shared.terminal.progress import counted
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn classification sample"
@@ -141,7 +141,7 @@ def _draw_picture(seed: int, split: int, label: int, index: int) -> tuple[Image.
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
     total = sum(counts.values()) * len(CLASSES)
-    with tqdm(total=total, desc="drawing the classification sample", unit="picture", disable=None) as bar:
+    with counted("drawing the classification sample", total) as drawn:
         for split, (split_name, count) in enumerate(counts.items()):
             for label, name in enumerate(CLASSES):
                 folder = root / split_name / name
@@ -150,7 +150,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                     picture, quality = _draw_picture(seed, split, label, index)
                     file = folder / f"{name}_{index + 1:05d}.jpg"
                     file.write_bytes(encode_picture(picture, "JPEG", quality=quality))
-                    bar.update()
+                    drawn()
 
 
 def draw_classification_sample(root: Path, train: int = 240, val: int = 40, seed: int = 0) -> None:

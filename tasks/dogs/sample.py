@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from tqdm import tqdm
 
 from tasks.dogs.sample_drawing import EARS, TAILS, draw_picture
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import encode_picture
+from tasks.shared.terminal.progress import counted, track
 
 VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT, WEB_FORMAT = "drawn dogs sample", "drawn noisy dogs sample"
@@ -98,14 +98,14 @@ def draw_web_sample(root: Path, train: int = 30, val: int = 30, web: int = 300, 
 
 def _draw_official(root: Path, train: int, val: int, seed: int) -> None:
     lists: dict[str, list[str]] = {"train": [], "test": []}
-    with tqdm(total=len(BREEDS) * (train + val), desc="drawing dogs", unit="picture", disable=None) as bar:
+    with counted("drawing dogs", len(BREEDS) * (train + val)) as drawn:
         for label, breed in enumerate(BREEDS):
             for folder in ("Images", "Annotation"):
                 (root / folder / breed).mkdir(parents=True)
             for part, count, names in ((TRAIN, train, lists["train"]), (TEST, val, lists["test"])):
                 for index in range(count):
                     names.append(_draw_one(root, seed, part, label, index, train))
-                    bar.update()
+                    drawn()
     _write_lists(root / "lists", lists)
 
 
@@ -116,7 +116,7 @@ def _draw_web(root: Path, train: int, val: int, web: int, seed: int) -> None:
         rows = csv.writer(file)
         rows.writerow(["path", "kind", "class", "test_picture"])
         found = _web_files(seed, train, val, web)
-        for each in tqdm(found, total=len(BREEDS) * web, desc="drawing dogs of the web", unit="file", disable=None):
+        for each in track(found, "drawing dogs of the web", len(BREEDS) * web):
             (root / each.path).write_bytes(each.content)
             rows.writerow(each[:4])
 

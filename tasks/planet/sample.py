@@ -7,13 +7,13 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tasks.planet.sample_drawing import draw_picture
 from tasks.planet.sample_world import World, moment, people
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import encode_picture
+from tasks.shared.terminal.progress import counted
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn geotagged sample"
@@ -47,7 +47,7 @@ def draw_geotagged_sample(root: Path, train: int = 3000, val: int = 600, seed: i
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
     world = World(seed)
-    with tqdm(total=sum(counts.values()), desc="drawing the geotagged sample", unit="picture", disable=None) as bar:
+    with counted("drawing the geotagged sample", sum(counts.values())) as drawn:
         for side, (name, count) in enumerate(counts.items()):
             (root / name).mkdir(parents=True)
             everyone = people(world, count, seed, side)
@@ -64,4 +64,4 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                     quality = int(rng.integers(*QUALITY, endpoint=True))
                     (root / path).write_bytes(encode_picture(picture, "JPEG", quality=quality))
                     rows.writerow([path, lat, lon, person.name, moment(rng).isoformat(" ")[:19]])
-                    bar.update()
+                    drawn()

@@ -1,5 +1,7 @@
 """Errors that are the user's to mend, and the checks that several files make."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,6 +27,18 @@ class AlreadyTold(UserError):
     def __init__(self, lost: bool = False):
         super().__init__()
         self.lost = lost
+
+
+@contextmanager
+def installed_by(extra: str, purpose: str) -> Iterator[None]:
+    """Around imports of packages that only an extra of ours installs. Raises UserError where one is absent."""
+    try:
+        yield
+    except ImportError as error:
+        raise UserError(
+            f"{purpose} needs {error.name}, which cannot be imported ({error}); "
+            f"pip install 'mobilenet-toolkit[{extra}]'"
+        ) from error
 
 
 def check_count(key: str, value: object, least: int = 1) -> None:

@@ -40,6 +40,8 @@ def target_of(key: str, node: Any) -> Any:
     module, _, name = target.rpartition(".")
     try:
         made = getattr(importlib.import_module(module), name)
+    except UserError:  # a package that it needs is absent
+        raise
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"{key}._target_={target!r} does not exist ({error})") from error
     own = target.split(".")[0] in OWN_PACKAGES

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
-from tqdm import tqdm
 
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.files.writing import encode_picture
 from tasks.shared.samples.drawing import background, photograph, rgb
+from tasks.shared.terminal.progress import counted
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 FORMAT = "drawn detection sample"
@@ -168,7 +168,7 @@ def _draw_picture(seed: int, split: int, index: int) -> tuple[Image.Image, list[
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
     (root / "annotations").mkdir(parents=True)
-    with tqdm(total=sum(counts.values()), desc="drawing the detection sample", unit="picture", disable=None) as bar:
+    with counted("drawing the detection sample", sum(counts.values())) as drawn:
         for split, (name, count) in enumerate(counts.items()):
             (root / name).mkdir()
             images: list[dict] = []
@@ -180,7 +180,7 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 images.append({"id": index + 1, "file_name": file_name} | size)
                 for item in objects:
                     annotations.append({"id": len(annotations) + 1, "image_id": index + 1} | item)
-                bar.update()
+                drawn()
             instances = {
                 "info": {"description": FORMAT, "version": str(VERSION)},
                 "licenses": [],

@@ -5,27 +5,30 @@ from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
-import onnxruntime
 import torch
-from google.protobuf.message import EncodeError
-from onnx import ModelProto
-from onnxruntime.capi.onnxruntime_pybind11_state import (
-    Fail,
-    InvalidArgument,
-    InvalidGraph,
-    InvalidProtobuf,
-    NotImplemented,
-    RuntimeException,
-)
 from torch import Tensor
 
 from tasks.shared.distillation.files import check_file, digest_of
 from tasks.shared.distillation.fixed_batches import in_batches
-from tasks.shared.distillation.onnx_file import read_model
-from tasks.shared.distillation.onnx_graph import Entry, check_maps, cost_of, entry_of, pick_output, resized
 from tasks.shared.distillation.teacher import Teacher, fixed_size
-from tasks.shared.errors import UserError
+from tasks.shared.errors import UserError, installed_by
 from tasks.shared.processes.memory import total_memory
+
+with installed_by("onnx", "teacher=onnx"):
+    import onnxruntime
+    from google.protobuf.message import EncodeError
+    from onnx import ModelProto
+    from onnxruntime.capi.onnxruntime_pybind11_state import (
+        Fail,
+        InvalidArgument,
+        InvalidGraph,
+        InvalidProtobuf,
+        NotImplemented,
+        RuntimeException,
+    )
+
+    from tasks.shared.distillation.onnx_file import read_model
+    from tasks.shared.distillation.onnx_graph import Entry, check_maps, cost_of, entry_of, pick_output, resized
 
 log = logging.getLogger(__name__)
 ERRORS = (Fail, InvalidArgument, InvalidGraph, InvalidProtobuf, NotImplemented, RuntimeException)

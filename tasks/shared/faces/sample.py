@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
@@ -15,6 +14,7 @@ from tasks.shared.faces.celeba import ATTRIBUTE_LIST, IDENTITY_LIST, IMAGES, PAR
 from tasks.shared.faces.drawn.face import CELEBA, LFW, Frame, draw_face
 from tasks.shared.faces.drawn.person import ATTRIBUTES, Person, attributes_of, draw_look, draw_person
 from tasks.shared.files.writing import encode_picture
+from tasks.shared.terminal.progress import counted
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 CELEBA_FORMAT, LFW_FORMAT = "drawn CelebA sample", "drawn LFW sample"
@@ -49,7 +49,7 @@ def draw_celeba_sample(root: Path, train: int = 3000, val: int = 600, seed: int 
 def _draw_celeba(root: Path, counts: tuple[int, int], seed: int) -> None:
     (root / IMAGES).mkdir(parents=True)
     attributes, sides, identities = [], [], []
-    with tqdm(total=sum(counts), desc="drawing the CelebA sample", unit="picture", disable=None) as bar:
+    with counted("drawing the CelebA sample", sum(counts)) as drawn:
         for side, count in enumerate(counts):
             first = sum(counts[:side])
             for index in range(count):
@@ -60,7 +60,7 @@ def _draw_celeba(root: Path, counts: tuple[int, int], seed: int) -> None:
                 attributes.append(f"{name} {' '.join(f'{2 * label - 1:2d}' for label in labels)}\n")
                 sides.append(f"{name} {side}\n")
                 identities.append(f"{name} {number + 1 + side * (counts[0] // EACH + 1)}\n")
-                bar.update()
+                drawn()
     (root / ATTRIBUTE_LIST).write_text(f"{sum(counts)}\n{' '.join(ATTRIBUTES)} \n{''.join(attributes)}", "utf-8")
     (root / PARTITION_LIST).write_text("".join(sides), "utf-8")
     (root / IDENTITY_LIST).write_text("".join(identities), "utf-8")
@@ -86,7 +86,7 @@ def draw_lfw_sample(
 
 def _draw_lfw(root: Path, people: tuple[int, int], pictures: tuple[int, int], seed: int) -> None:
     total = sum(count * each for count, each in zip(people, pictures, strict=True))
-    with tqdm(total=total, desc="drawing the LFW sample", unit="picture", disable=None) as bar:
+    with counted("drawing the LFW sample", total) as drawn:
         for side, (name, count, each) in enumerate(zip(("train", "test"), people, pictures, strict=True)):
             for number in range(count):
                 person, called = _person(seed, side, number), f"{name.title()}_Person_{number + 1:04d}"
@@ -94,7 +94,7 @@ def _draw_lfw(root: Path, people: tuple[int, int], pictures: tuple[int, int], se
                 for index in range(each):
                     file = root / name / called / f"{called}_{index + 1:04d}.jpg"
                     _draw(file, (seed, side, number, index), person, LFW)
-                    bar.update()
+                    drawn()
     (root / "test/pairs.txt").write_text("".join(_pairs(people[1], pictures[1], seed)), "utf-8")
 
 

@@ -25,6 +25,25 @@ def test_nearest_as_a_slow_loop_has_it() -> None:
         assert distance[index] == min(bits) == bits[nearest[index]]
 
 
+# Of imagehash 4.3.2, by seed: what caches hold.
+HASHES = {
+    0: "a6fe23456ed5ac370d251ce096386e9969587e841dd3edefeea443330432e215",
+    1: "f260d22718077ca73c443c2a536999353276a5e637205e9125f75bc7e1f3a527",
+}
+
+
+@pytest.mark.parametrize("seed", HASHES)
+def test_hashes_are_imagehashs_and_what_cosines_by_hand_give(seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (60, 80, 3), np.uint8)
+    image = Image.fromarray(pixels).resize((120, 90), Image.Resampling.BICUBIC)
+    assert scanning.perceptual_hash(image).hex() == HASHES[seed]
+    small = np.asarray(image.convert("L").resize((64, 64), Image.Resampling.LANCZOS), float)
+    k, n = np.arange(16)[:, None], np.arange(64)
+    cosines = np.cos(np.pi * k * (2 * n + 1) / 128)
+    low = cosines @ small @ cosines.T
+    assert np.packbits(low > np.median(low)).tobytes().hex() == HASHES[seed]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A picture in many guises, others, and files that are none."""

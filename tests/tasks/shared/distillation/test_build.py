@@ -1,5 +1,6 @@
 """The config group `teacher`: every choice makes its teacher, and none makes none."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain, quote_paths
+from tasks.shared.config.targets import target_of
 from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.inception_resnet import InceptionResnet
 from tasks.shared.distillation.lessons import OWN_KEYS, teacher_of
@@ -70,3 +72,15 @@ def test_a_file_says_its_own_name(file: Path) -> None:
     node: Any = OmegaConf.load(file)
     assert node.choice == file.stem
     assert file.stem == "none" or {"_target_", "path", "cache", "cache_folder"} <= node.keys()
+
+
+@pytest.mark.parametrize("absent", ["onnx", "onnxruntime"])
+def test_an_absent_extra_is_named_with_the_command_that_installs_it(
+    absent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in [name for name in sys.modules if name.startswith("tasks.shared.distillation.onnx_")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, absent, None)
+    target = {"_target_": "tasks.shared.distillation.onnx_model.onnx_teacher"}
+    with pytest.raises(UserError, match=rf"^teacher=onnx needs {absent}.*pip install 'mobilenet-toolkit\[onnx\]'$"):
+        target_of("teacher", target)
