@@ -12,6 +12,7 @@ from tasks.shared.commands.jobs import is_sweep, job_overrides, result_folder, r
 from tasks.shared.commands.resume import resume, stoppable
 from tasks.shared.config.compose import (
     check_keys,
+    chooses,
     compose_config,
     experiment_keys,
     fit_recipe,
@@ -46,7 +47,7 @@ def train(arguments: list[str]) -> None:
         return
     # Composed once here with the group choices alone (the first of each sweep), to know which keys there are.
     chosen = [f"{o.key_or_group}={next(o.sweep_iterator()) if o.is_sweep_override() else o.get_value_element_as_str()}"
-              for o in overrides if is_group(o) and not o.is_delete()]  # fmt: skip
+              for o in overrides if chooses(o)]  # fmt: skip
     keys = compose_config("train", chosen)
     check_keys(overrides, keys)
     sys.argv = [sys.argv[0], *flags, *open_free(values)]
@@ -70,7 +71,7 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     """One run, or one of a sweep's. keys: those that there are, with values of the kinds that they take."""
     overrides = parse_overrides(job_overrides())
     check_keys(overrides, keys)
-    fit_recipe(config)
+    fit_recipe(config, job_overrides())
     hear(overrides, carried=False)
     given = {o.key_or_group for o in overrides}
     set_max_megapixels(config[MAX_MEGAPIXELS])

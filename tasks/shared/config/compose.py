@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -27,6 +28,7 @@ PATH_KEYS = (
 )  # fmt: skip
 DEVICE_KEYS = ("accelerator", "devices", "strategy")
 OPTIONAL_GROUPS = ("experiment", "recipe")
+SEARCH_PATH = "hydra.searchpath"  # folders of configs besides this toolkit's
 MOBILENET = "backbone.MobileNetV1"  # which recipes are for
 
 
@@ -88,19 +90,29 @@ def is_group(override: Override) -> bool:
     return override.key_or_group in groups()
 
 
+def chooses(override: Override) -> bool:
+    """Whether it decides which keys there are: as a choice of a group, or of the folders that choices lie in."""
+    group = is_group(override) and not override.is_delete()
+    return group or override.key_or_group == SEARCH_PATH
+
+
 def compose_config(name: str, arguments: list[str]) -> DictConfig:
     """Compose configs/<name>.yaml with overrides that have been checked."""
+    config = _compose(name, arguments)
+    fit_recipe(config, arguments)
+    return config
+
+
+def _compose(name: str, arguments: list[str]) -> DictConfig:
     arguments = open_free(arguments)
     try:
         if GlobalHydra.instance().is_initialized():  # inside a job of hydra.main
-            config = compose(name, overrides=arguments)
-        else:
-            with initialize_config_dir(str(CONFIGS), version_base="1.3"):
-                config = compose(name, overrides=arguments)
+            searched = [line for line in HydraConfig.get().overrides.hydra if line.startswith(SEARCH_PATH)]
+            return compose(name, overrides=[*searched, *arguments])
+        with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+            return compose(name, overrides=arguments)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(str(error).strip()) from error
-    fit_recipe(config)
-    return config
 
 
 def recipe_of(config: DictConfig | Mapping[str, Any]) -> Path:
@@ -108,17 +120,16 @@ def recipe_of(config: DictConfig | Mapping[str, Any]) -> Path:
     return CONFIGS / "recipe" / f"{config['task']['name']}_{config['data']['choice']}.yaml"
 
 
-def fit_recipe(config: DictConfig) -> None:
+def fit_recipe(config: DictConfig, arguments: list[str]) -> None:
     """Leave out what the recipe sets of another backbone than the chosen one, such as MobileNet's alpha of timm's."""
     body = config.get("backbone")
     if body is None or config.data is None or body["_target_"] == MOBILENET or not recipe_of(config).exists():
         return
-    recipe: Any = OmegaConf.load(recipe_of(config))
-    files: list[Any] = [OmegaConf.load(file) for file in (CONFIGS / "backbone").glob("*.yaml")]
-    if (own := next((each for each in files if each["_target_"] == body["_target_"]), None)) is not None:
-        with open_dict(body):
-            for key in set(recipe.get("backbone", ())) - set(own):
-                del body[key]
+    chosen = [str(o.input_line) for o in parse_overrides(open_free(arguments)) if chooses(o)]
+    without = _compose("train", [*chosen, "~recipe"])
+    with open_dict(body):
+        for key in set(body) - set(without.backbone):
+            del body[key]
 
 
 def experiment_keys(overrides: list[Override]) -> set[str]:
@@ -232,14 +243,15 @@ def run_config(
     config = OmegaConf.create(run)
     fresh = [o for o in chosen if o.key_or_group != "task"]
     if fresh:
-        composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in fresh)])
+        searched = [o for o in overrides if o.key_or_group == SEARCH_PATH]
+        composed = compose_config("train", [f"task={name}", *(str(o.input_line) for o in (*searched, *fresh))])
         for override in fresh:
             if override.key_or_group in ("data", "teacher"):
                 config[override.key_or_group] = composed[override.key_or_group]
             else:  # of the trainer only what it runs on: the rest is the run's recipe
                 config["trainer"].update({key: composed["trainer"][key] for key in DEVICE_KEYS})
     own = OmegaConf.create(OmegaConf.to_container(tool))
-    values = [o for o in overrides if not is_group(o)]
+    values = [o for o in overrides if not is_group(o) and o.key_or_group != SEARCH_PATH]
     both = OmegaConf.merge(config, own)
     assert isinstance(both, DictConfig)
     check_keys(values, both)

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tasks.shared.config.compose import (
     check_keys,
+    chooses,
     compose_config,
     experiment_keys,
     groups,
@@ -44,7 +45,7 @@ def cost(arguments: list[str]) -> None:
             raise UserError(f"{override.input_line}: one value is expected here; a list stands in brackets")
     own = compose_config("cost", [])
     others = [o for o in overrides if o.key_or_group.split(".")[0] not in own]
-    composed = compose_config("train", [str(o.input_line) for o in others if is_group(o) and not o.is_delete()])
+    composed = compose_config("train", [str(o.input_line) for o in others if chooses(o)])
     both = OmegaConf.merge(OmegaConf.to_container(composed), OmegaConf.to_container(own))
     assert isinstance(both, DictConfig)
     check_keys(overrides, both)
