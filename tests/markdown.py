@@ -68,6 +68,11 @@ def anchors(text: str) -> set[str]:
     return found
 
 
+def files_given(text: str) -> dict[str, str]:
+    """What a page gives as whole files, by their paths: after a line with path and colon, fenced."""
+    return dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", text, re.DOTALL | re.MULTILINE))
+
+
 def commands(text: str) -> Iterator[tuple[str, list[str]]]:
     """Each `python tools/<name>.py` of a page, fenced or inline: the name and the arguments."""
     fenced = [re.sub(r"\\\n\s*", " ", body) for _, body in FENCE.findall(text)]

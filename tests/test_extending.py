@@ -23,12 +23,14 @@ from tasks.shared.errors import UserError
 from tasks.shared.network.build import build_data, build_task, task_class
 from tasks.shared.network.fused import ready_to_answer
 from tasks.shared.network.timm_backbone import TimmBackbone
+from tests.markdown import commands, files_given, text_of
 from tests.test_configs import SMALL, TASKS
 from tests.test_configs import test_a_task_keeps_the_contract as keeps_the_contract
+from tests.test_docs import problem
 
 ROOT = Path(__file__).parents[1]
-PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf-8")
-FILES = dict(re.findall(r"^`([\w./]+)`:\n\n```\w+\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE))
+PAGE = text_of(ROOT / "docs/extending.md")
+FILES = files_given(PAGE)
 OF_THE_TASK = ("segmentation/data.py", "segmentation/model.py", "configs/task/segmentation.yaml",
                "configs/data/mask_folders.yaml")  # fmt: skip
 COLORS = {1: (230, 40, 40), 2: (40, 60, 230)}
@@ -94,6 +96,14 @@ def test_the_page_keeps_its_word() -> None:
     assert sum(len(FILES[name].splitlines()) for name in OF_THE_TASK) <= 250
     assert FILES.keys() == {*OF_THE_TASK, "pyproject.toml", "segmentation/mobilenet_v2.py",
                             "configs/backbone/mobilenet_v2.yaml"}  # fmt: skip
+
+
+def test_its_commands_are_understood(project: Path) -> None:
+    written = [(tool, arguments) for tool, arguments in commands(PAGE) if any("=" in each for each in arguments)]
+    assert {tool for tool, _ in written} == {"train", "eval", "predict", "cost"}
+    for tool, arguments in written:
+        here = [re.sub(r"\[file:///home/me/my_project/(.*)\]", rf"['file://{project}/\1']", each) for each in arguments]
+        assert problem(tool, here, None) is None, arguments
 
 
 @pytest.mark.parametrize("backbone", ["mobilenet", "mobilenet_v2", "timm"])
