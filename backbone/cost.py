@@ -11,10 +11,10 @@ from torch.func import functional_call
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One convolution or linear layer: `mult_adds` for one picture, `weights` without its bias."""
+    """One convolution or linear layer: `mult_adds` for one image, `weights` without its bias."""
 
     name: str
-    kind: str
+    type: str
     output_size: tuple[int, ...]
     mult_adds: int
     weights: int
@@ -22,7 +22,7 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a network for one picture.
+    """The cost of a network for one image.
 
     mult_adds: multiply-accumulates of convolutions and linear layers; bias, batch norm, activation and
         pooling are free (Sec. 3.1, and the counting that gives the paper's tables).
@@ -41,14 +41,14 @@ class Cost:
         rows = [f"{'layer':{width}}  {'kind':14} {'output':>16} {'mult-adds':>15} {'weights':>12}"]
         for layer in self.layers:
             size = "x".join(map(str, layer.output_size))
-            rows.append(f"{layer.name:{width}}  {layer.kind:14} {size:>16} {layer.mult_adds:15,} {layer.weights:12,}")
+            rows.append(f"{layer.name:{width}}  {layer.type:14} {size:>16} {layer.mult_adds:15,} {layer.weights:12,}")
         rows.append(f"{'total':{width}}  {'':14} {'':>16} {self.mult_adds:15,} {self.weights:12,}")
         rows.append(f"learnable parameters, with biases and batch norm: {self.parameters:,}")
         return "\n".join(rows)
 
 
 def count_cost(module: nn.Module, input_size: int | tuple[int, int], in_channels: int = 3) -> Cost:
-    """Count what `module` does for one picture of `input_size` (a side, or (height, width)) pixels.
+    """Count what `module` does for one image of `input_size` (a side, or (height, width)) pixels.
 
     Runs `module` once on the meta device, so nothing is computed and no memory is taken; the module itself
     is left as it is. Its forward must take a (1, in_channels, height, width) batch and read no pixel values.
@@ -97,5 +97,5 @@ def _layer_cost(name: str, layer: nn.Module, output: Tensor) -> LayerCost:
         return LayerCost(name, "linear", tuple(output.shape[1:]), output.numel() * layer.in_features, weights)
     size = layer.kernel_size
     depthwise = layer.groups > 1 and layer.groups == layer.in_channels
-    kind = f"{size[0]}x{size[1]}" + (" depthwise" if depthwise else "") + " conv"
-    return LayerCost(name, kind, tuple(output.shape[1:]), output.shape[0] * output[0, 0].numel() * weights, weights)
+    type = f"{size[0]}x{size[1]}" + (" depthwise" if depthwise else "") + " conv"
+    return LayerCost(name, type, tuple(output.shape[1:]), output.shape[0] * output[0, 0].numel() * weights, weights)

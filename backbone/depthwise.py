@@ -1,6 +1,6 @@
 """Depthwise convolutions in training on a CPU, whose gradients torch computes slowly.
 
-Measured on two cores with AVX-512 and AMX, torch 2.15, on maps of 32 pictures of 224 pixels.
+Measured on two cores with AVX-512 and AMX, torch 2.15, on maps of 32 images of 224 pixels.
 """
 
 from typing import Any

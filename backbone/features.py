@@ -10,7 +10,7 @@ class FeatureInfo(NamedTuple):
     """One feature map that a backbone hands out.
 
     `name` is the key in the dict of maps, `channels` its channel count and `stride` the number of input
-    pixels that one step on the map spans. Every stride-2 layer rounds up, so a map of an H x W picture
+    pixels that one step on the map spans. Every stride-2 layer rounds up, so a map of an H x W image
     has the size ceil(H / stride) x ceil(W / stride), for odd H and W too.
     """
 

@@ -18,7 +18,7 @@ def fuse_activations(network: nn.Module) -> list[str]:
     there is no oneDNN (on a GPU, an Apple CPU, or in bf16 on a CPU that emulates it) nothing is done. What
     `fold_batch_norm` leaves between the two does not count. Then each depthwise separable convolution becomes one
     operator, where `FusedSeparableConv` has a kernel for it, and a `ConvNormAct` becomes the one layer that is left
-    of it: for a single picture, calling layers that do nothing takes long too.
+    of it: for a single image, calling layers that do nothing takes long too.
     """
     fused = []
     for name, chain in chains(network):

@@ -32,12 +32,12 @@ class FusedConv2d(Prepared):
     def __init__(self, conv: nn.Conv2d, act: nn.Module):
         super().__init__()
         self.conv, self.act = conv, act
-        self.kind, self.limits = ACTIVATIONS[type(act)]
+        self.activation, self.limits = ACTIVATIONS[type(act)]
         self.ceiling = self.limits[1] if self.limits else math.inf
         self.ready: Ready | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.dim() != 4 or x.numel() == 0 or x.device.type != "cpu":  # no pictures, or what they cost is counted
+        if x.dim() != 4 or x.numel() == 0 or x.device.type != "cpu":  # no images, or what they cost is counted
             return self.act(self.conv(x))
         ready = self.ready
         if ready is None or ready[0] != x.shape:
@@ -50,7 +50,7 @@ class FusedConv2d(Prepared):
     def _prepare(self, x: Tensor) -> Ready:
         """x's shape, the kind of numbers that is computed in, the operator, and what it takes besides x.
 
-        For a single picture, asking the convolution for all this again takes a part of the time that shows.
+        For a single image, asking the convolution for all this again takes a part of the time that shows.
         """
         conv, pads = self.conv, self.pads(x)
         how: tuple[Any, ...] = ((pads[0][1], pads[1][1]), conv.stride, conv.dilation, conv.groups)
@@ -58,7 +58,7 @@ class FusedConv2d(Prepared):
         convolve, pack_weight = private.convolve, private.pack_weight
         assert convolve is not None and pack_weight is not None, "fuse_activations asks has_onednn"
         packed = pack_weight(weight, *how, x.shape)
-        return x.shape, conv.weight.dtype, convolve, (packed, conv.bias, *how, self.kind, self.limits, "")
+        return x.shape, conv.weight.dtype, convolve, (packed, conv.bias, *how, self.activation, self.limits, "")
 
     def pads(self, x: Tensor) -> Pads:
         """Zeros around x (B, C, H, W)."""

@@ -1,7 +1,7 @@
 """Gradients that torch computes slowly, or keeps too much for, in other ways to the same numbers.
 
 Each takes the place of one operator in training, and its forward pass is that operator's. What they bring was measured
-on two cores with AVX-512 and AMX, torch 2.15, on 32 pictures of 224 pixels.
+on two cores with AVX-512 and AMX, torch 2.15, on 32 images of 224 pixels.
 """
 
 from typing import Any

@@ -80,7 +80,7 @@ class MobileNetV1(Backbone):
         bn_eps, bn_momentum: of batch norm; the defaults are TF-slim's (decay 0.9997 is momentum 3e-4).
         rounding: of scaled channels, see `scale_channels`.
         depth_multiplier: depthwise outputs per input channel (Keras' argument of that name), 1 in the paper.
-        in_channels: of the input picture.
+        in_channels: of the input image.
         input_mean, input_std: the normalisation that it expects of pixels scaled to [0, 1], one number or one a
             channel. 0.5 is TF-slim's [-1, 1]; weights from elsewhere say what they were trained with.
 

@@ -1,7 +1,7 @@
 """Batch norm in training and the activation behind it as one operator (kernels/norm_act.cpp).
 
 A step on a CPU waits for memory. Torch takes seven passes over a map for the two layers, forward and backward, which
-read or write it fourteen times; here it is four passes and eight times. On two cores with AVX-512, on 32 pictures of
+read or write it fourteen times; here it is four passes and eight times. On two cores with AVX-512, on 32 images of
 224 pixels, that takes about half of torch's time.
 """
 

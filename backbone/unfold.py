@@ -16,12 +16,12 @@ def folded_norms(network: nn.Module) -> list[str]:
 
 @torch.no_grad()
 def unfold_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> list[str]:
-    """Give folded batch norms the statistics of pictures; returns their names, none if there are none.
+    """Give folded batch norms the statistics of images; returns their names, none if there are none.
 
     In evaluation the network stays the same function, to float precision; in training it starts from about that
     function, as each batch is normalised by statistics like these.
 
-    batches: what `network` takes, at least one picture; a few hundred pictures like those of the training are enough.
+    batches: what `network` takes, at least one image; a few hundred images like those of the training are enough.
     Raises ValueError without any, or if they hold a number that is not finite.
     """
     norms = [(name, norm) for name, norm in _norms(network) if _is_folded(norm)]
@@ -31,7 +31,7 @@ def unfold_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> list[str
 
     def note(name: str) -> Callable[[nn.Module, Any], None]:
         def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-            # One layer is enough to fill a GPU with float64, so it is summed a picture at a time.
+            # One layer is enough to fill a GPU with float64, so it is summed an image at a time.
             for x in inputs[0].flatten(2):
                 x = x.double()
                 count = torch.full_like(x[:, 0], x.shape[1])
@@ -52,7 +52,7 @@ def unfold_batch_norm(network: nn.Module, batches: Iterable[Tensor]) -> list[str
             module.training = training
     for name, (count, _, squares) in sums.items():
         if not (count.all() and squares.isfinite().all()):
-            raise ValueError(f"{name}: saw {int(count[0])} values, or some that are not finite; expected pictures")
+            raise ValueError(f"{name}: saw {int(count[0])} values, or some that are not finite; expected images")
     for name, norm in norms:
         _express(norm, *sums[name])
     return [name for name, _ in norms]

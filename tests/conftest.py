@@ -24,14 +24,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: not item.path.is_relative_to(Path(__file__).parent / "tools"))
 
 
-def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dict[str, str]:
+def _write_coco(root: Path, split: str, images: int = 6, seed: int = 0) -> dict[str, str]:
     """Draw a small detection data set in COCO's own layout and format.
 
     Writes `root/<split>/000000001001.jpg ...` and `root/annotations/instances_<split>.json`. Call it once a split
     (`"train2017"` and `"val2017"`, or the 2014 ones) to get COCO's tree: the splits lie side by side and share no
-    picture id (those of a split whose name starts with "train" begin at 1001, all others at 5001, in steps of 3).
+    image id (those of a split whose name starts with "train" begin at 1001, all others at 5001, in steps of 3).
 
-    Pictures have different sizes of 64 to 160 pixels a side, and 1 to 3 plain rectangles on grey noise, each in the
+    Images have different sizes of 64 to 160 pixels a side, and 1 to 3 plain rectangles on grey noise, each in the
     colour of its class. The first has a crowd box besides; the last is empty. Categories are 1 red, 3 green and
     17 blue. The same arguments give the same files.
 
@@ -42,13 +42,13 @@ def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dic
     folder, file = root / split, root / "annotations" / f"instances_{split}.json"
     folder.mkdir(parents=True)
     file.parent.mkdir(exist_ok=True)
-    images, annotations = [], []
-    for index in range(pictures):
+    records, annotations = [], []
+    for index in range(images):
         width, height = (int(side) for side in rng.integers(64, 161, 2))
         image_id = first + 3 * index
         image = Image.fromarray(rng.integers(90, 150, (height, width, 1), np.uint8).repeat(3, 2))
         draw = ImageDraw.Draw(image)
-        for _ in range(0 if index == pictures - 1 else rng.integers(1, 4)):
+        for _ in range(0 if index == images - 1 else rng.integers(1, 4)):
             category, _, color = CATEGORIES[rng.integers(len(CATEGORIES))]
             w, h = (int(side) for side in rng.integers(20, 50, 2))
             x, y = int(rng.integers(0, width - w)), int(rng.integers(0, height - h))
@@ -59,9 +59,9 @@ def _write_coco(root: Path, split: str, pictures: int = 6, seed: int = 0) -> dic
             annotations.append(crowd)
         name = f"{image_id:012d}.jpg"
         image.save(folder / name, quality=95)
-        images.append({"id": image_id, "file_name": name, "width": width, "height": height})
+        records.append({"id": image_id, "file_name": name, "width": width, "height": height})
     content = {
-        "images": images,
+        "images": records,
         "annotations": [{"id": number, "iscrowd": 0} | a for number, a in enumerate(annotations, 1)],
         "categories": [{"id": number, "name": name} for number, name, _ in CATEGORIES],
     }

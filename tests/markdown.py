@@ -53,7 +53,7 @@ def code(text: str) -> list[str]:
 
 
 def links(text: str) -> list[str]:
-    """Targets of links and pictures, of this repository's own files."""
+    """Targets of links and images, of this repository's own files."""
     found = re.findall(r"\]\(([^()\s]+)\)", re.sub(r"`[^`]+`", "", prose(text)))
     return [target for target in found if not re.match(r"\w+:", target)]
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain
 from tasks.shared.contract import Task
-from tasks.shared.network.build import build_data, build_task, check_kind, task_class
+from tasks.shared.network.build import build_data, build_task, check_data_type, task_class
 from tasks.shared.training.callbacks import leading
 from tasks.shared.training.module import TrainingModule
 from tasks.shared.training.optim import make_optimizer, make_schedule
@@ -66,7 +66,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any],
     config = compose(f"task={request.param}", *SMALL, *sample)
     data = build_data(config)
     task = build_task(config, task_class(config).count_outputs(data, None))
-    check_kind(task, data, config)
+    check_data_type(task, data, config)
     return config, data, task
 
 
@@ -86,14 +86,14 @@ def test_a_task_keeps_the_contract(run: tuple[dict[str, Any], Any, Task]) -> Non
     with torch.no_grad():
         assert type(task.eval()(batch.images)) is type(outputs)
         evaluator = task.evaluator(data, data.info)
-        for val in reversed(list(data.val_loader())):  # all of it: a pair of pictures need not be in one batch
+        for val in reversed(list(data.val_loader())):  # all of it: a pair of images need not be in one batch
             results = task.predict(task(val.images), torch.tensor([t["size"] for t in val.targets]))
             evaluator.update(results, val.targets)
     metrics = evaluator.compute()
-    assert leading(task.curves, metrics) is not None and all(isinstance(v, float) for v in metrics.values())
+    assert leading(task.monitored_metrics, metrics) is not None and all(isinstance(v, float) for v in metrics.values())
     evaluator.reset()
-    picture = data.picture(val.targets[0])
-    assert torch.equal(task.prepare(picture), val.images[0]), "prediction sees what evaluation saw"
+    image = data.image(val.targets[0])
+    assert torch.equal(task.prepare(image), val.images[0]), "prediction sees what evaluation saw"
     assert task.describe(results[0], data.info) is not None
 
 

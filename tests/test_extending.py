@@ -21,7 +21,7 @@ from backbone import Backbone, count_cost
 from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.errors import UserError
 from tasks.shared.network.build import build_data, build_task, task_class
-from tasks.shared.network.fused import ready_to_answer
+from tasks.shared.network.fused import prepare_for_inference
 from tasks.shared.network.timm_backbone import TimmBackbone
 from tests.markdown import commands, files_given, text_of
 from tests.test_configs import SMALL, TASKS
@@ -172,7 +172,7 @@ def test_the_backbone_goes_under_every_head(task: str, project: Path) -> None:
     assert count_cost(network, 64).mult_adds > 0
     assert any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules())
     with torch.inference_mode():
-        after = ready_to_answer(network, torch.device("cpu"), bf16=False)(images)
+        after = prepare_for_inference(network, torch.device("cpu"), bf16=False)(images)
     assert not any(isinstance(layer, nn.BatchNorm2d) for layer in network.modules()), "folded"
     first, second = (each if isinstance(each, torch.Tensor) else each[0] for each in (before, after))
     torch.testing.assert_close(second, first, rtol=1e-3, atol=1e-4)

@@ -35,7 +35,7 @@ PRIVATE = {
 # What is set on a module or a class of others, and why nobody else notices.
 PATCHED = {
     "tasks/shared/images/decode.py": {"Image.MAX_IMAGE_PIXELS"},  # or PIL warns below what `max_megapixels` allows
-    "tasks/classification/torchvision_sets.py": {"Image.open"},  # under a lock, while a picture is read
+    "tasks/classification/torchvision_sets.py": {"Image.open"},  # under a lock, while an image is read
     "tasks/classification/benchmark.py": {"torch.backends.cudnn.benchmark"},  # in a process of its own
 }
 # Who may set filters of warnings and levels of loggers that are not its own.

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [p for folder in ("backbone", "tasks", "tools") for p in sorted((ROOT / folder).rglob("*.py"))]
-OTHERS = ("Image.open", "os.open", "tarfile.open", "archive.open")  # of pictures, bytes and archives
+OTHERS = ("Image.open", "os.open", "tarfile.open", "archive.open")  # of images, bytes and archives
 
 
 def unsaid(tree: ast.AST) -> Iterator[int]:

@@ -28,7 +28,7 @@ ALLOWED = {
     "dogs/scan.py": {"write_table"},  # into whole_file
     "facenet/embeddings.py": {"savez", "write_table"},  # into whole_file
     "shared/inference/video.py": {"VideoWriter"},  # into whole_file, and read again
-    "shared/training/score.py": {"save", "write_bytes"},  # an evaluator's; pictures, inside whole_folder
+    "shared/training/score.py": {"save", "write_bytes"},  # an evaluator's; images, inside whole_folder
     "shared/inference/convert.py": {"mkdir", "write_text", "save"},  # inside whole_folder; `save` gives bytes
     "planet/prepare.py": {"save"},  # Cells
     "shared/distillation/cache.py": {"mkdir", "write_text", "open", "TemporaryDirectory"},  # reserves room, and tells

@@ -2,7 +2,7 @@
 
 python tools/benchmark.py suite=train                             a training step against timm's, as each is run
 python tools/benchmark.py suite=run                               all of tools/train.py against the bare step
-python tools/benchmark.py suite=inference                         one picture and 32, against timm and ONNX Runtime
+python tools/benchmark.py suite=inference                         one image and 32, against timm and ONNX Runtime
 python tools/benchmark.py suite=input                             photos to batches, against torchvision and timm
 python tools/benchmark.py suite=input images=PHOTOS               the same with your own
 python tools/benchmark.py suite=postprocess                       SSD's post-processing against torchvision's

@@ -1,4 +1,4 @@
-"""Run a checkpoint on pictures: draws the answers on them and writes predictions.json.
+"""Run a checkpoint on images: draws the answers on them and writes predictions.json.
 
 python tools/predict.py checkpoint=RUN input=photo.jpg
 python tools/predict.py checkpoint=RUN input=/photos output=/answers

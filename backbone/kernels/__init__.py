@@ -47,18 +47,18 @@ def load_library(module: str, version: tuple[str, int], loss: str) -> ctypes.CDL
         log.warning("%s: cannot be loaded (%s); %s", spec.origin, error, loss)
         return None
     name, expected = version
-    if _told(library, name, INT) != expected:
+    if _returned_by(library, name, INT) != expected:
         log.warning("%s: compiled for another version of this, install it again; until then %s", spec.origin, loss)
         return None
     return library
 
 
-def _told(library: ctypes.CDLL, name: str, kind: Any) -> Any:
+def _returned_by(library: ctypes.CDLL, name: str, type_name: Any) -> Any:
     """What a function without arguments answers, or None where there is none."""
     function = getattr(library, name, None)
     if function is None:
         return None
-    function.argtypes, function.restype = (), kind
+    function.argtypes, function.restype = (), type_name
     return function()
 
 
@@ -69,15 +69,15 @@ def kernels() -> dict[tuple[str, torch.dtype], Callable[..., int]]:
     if library is None:
         return {}
     found: dict[tuple[str, torch.dtype], Callable[..., int]] = {}
-    for (name, arguments), (dtype, kind) in product(TAKES.items(), KINDS.items()):
+    for (name, arguments), (dtype, type_name) in product(TAKES.items(), KINDS.items()):
         # Not every kernel is for every kind of numbers, or for every CPU; one that takes anything else is never called.
         takes = (*arguments, INT)
         letters = "".join(LETTERS[argument] for argument in takes).encode()
         if (
-            _told(library, f"{name}_{kind}_takes", ctypes.c_char_p) == letters
-            and _told(library, f"{name}_fits", INT) != 0
+            _returned_by(library, f"{name}_{type_name}_takes", ctypes.c_char_p) == letters
+            and _returned_by(library, f"{name}_fits", INT) != 0
         ):
-            function = getattr(library, f"{name}_{kind}")
+            function = getattr(library, f"{name}_{type_name}")
             function.argtypes, function.restype = takes, INT
             found[name, dtype] = function
     return found

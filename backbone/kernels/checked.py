@@ -98,14 +98,14 @@ def norm_act_backward(
     if not is_map_of("norm_act_backward", x):
         return None
     channels = x.shape[1]
-    (given, grad), told = _even(grad, x.dtype, x.shape, LAST), address(statistics, F32, (4, channels))
-    if not given or not told:
+    (given, grad), statistics_address = _even(grad, x.dtype, x.shape, LAST), address(statistics, F32, (4, channels))
+    if not given or not statistics_address:
         return None
     grad_x = _map_like(x)
     grad_weight, grad_bias = (torch.empty(channels, dtype=F32, device="cpu") for _ in range(2))
     size, maps = (x.numel() // channels, channels), (x.data_ptr(), given, grad_x.data_ptr())
     written = grad_weight.data_ptr(), grad_bias.data_ptr()
-    call("norm_act_backward", x.dtype, *maps, *size, float(eps), ceiling, told, *written)
+    call("norm_act_backward", x.dtype, *maps, *size, float(eps), ceiling, statistics_address, *written)
     return grad_x, grad_weight, grad_bias
 
 

@@ -30,10 +30,10 @@ def read_keras(path: Path) -> Published:
     for name, tensor in _tensors(path).items():
         *groups, variable = name.split("/")
         keys = [(group, variable.partition(":")[0]) for group in groups]  # kernel:0 in files of Keras 2
-        place, key = next(
+        prefix, key = next(
             ((names, names[key]) for key in keys for names in (ours, CLASSIFIER) if key in names), ({}, "")
         )
-        target = backbone if place is ours else classifier if place is CLASSIFIER else left_over
+        target = backbone if prefix is ours else classifier if prefix is CLASSIFIER else left_over
         if key in target:
             raise ValueError(f"{path}: holds {key} twice, the second time as {name}; expected one MobileNet")
         target[key or name] = tensor
@@ -121,8 +121,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     except (MemoryError, RecursionError) as error:
         raise ValueError(f"{path}: damaged HDF5 file, or larger than memory ({type(error).__name__})") from error
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: damaged or truncated HDF5 file ({told})") from error
+        message = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged or truncated HDF5 file ({message})") from error
     return tensors
 
 
@@ -133,11 +133,11 @@ def _arrays(file: Any) -> Iterator[tuple[str, Any]]:
     seen: set[tuple[int, ...]] = set()
     waiting: list[tuple[str, Any, int]] = [("", file, 0)]
     while waiting:
-        place, group, depth = waiting.pop()
+        prefix, group, depth = waiting.pop()
         for key in group:
             if not isinstance(group.get(key, getlink=True), h5py.HardLink):
                 continue
-            item, name = group[key], f"{place}{key}"
+            item, name = group[key], f"{prefix}{key}"
             info = h5py.h5o.get_info(item.id)
             if (address := (info.fileno, info.addr)) in seen:
                 continue

@@ -28,9 +28,9 @@ def read_tflite(path: Path) -> Published:
         backbone |= {f"{name}.norm.{key}": tensor for key, tensor in identity_norm(layer.bias, EPS).items()}
     top = _find_classifier(graph, body["conv_13.pointwise"].output)
     classifier = {} if top is None else {"weight": top.weight.flatten(1), "bias": top.bias}
-    picture = graph.tensors[graph.inputs[0]]
-    mean, std = _normalisation(path, picture)
-    sides = set(picture.shape[1:3])
+    image = graph.tensors[graph.inputs[0]]
+    mean, std = _normalisation(path, image)
+    sides = set(image.shape[1:3])
     return Published(
         source=str(path),
         format="tflite",
@@ -57,17 +57,17 @@ def trace_body(graph: Graph) -> dict[str, Layer]:
     Raises ValueError naming the first operator that is another one.
     """
     if len(graph.inputs) != 1:
-        raise ValueError(f"{graph.path}: has {len(graph.inputs)} inputs; expected one, the picture")
+        raise ValueError(f"{graph.path}: has {len(graph.inputs)} inputs; expected one, the image")
     steps = [("conv_0", "CONV_2D", 3, TABLE_1[0][1])]
     for number, (_, stride) in enumerate(TABLE_1[1:], 1):
         steps.append((f"conv_{number}.depthwise", "DEPTHWISE_CONV_2D", 3, stride))
         steps.append((f"conv_{number}.pointwise", "CONV_2D", 1, 1))
     body: dict[str, Layer] = {}
     current = graph.inputs[0]
-    for name, kind, kernel, stride in steps:
-        expected = f"{kernel}x{kernel} {kind} of stride {stride} with SAME padding ({name} of MobileNet V1)"
+    for name, op_type, kernel, stride in steps:
+        expected = f"{kernel}x{kernel} {op_type} of stride {stride} with SAME padding ({name} of MobileNet V1)"
         readers = _readers_beyond_padding(graph, current)
-        operator = next((reader for reader in readers if reader.kind == kind), None)
+        operator = next((reader for reader in readers if reader.op_type == op_type), None)
         if operator is None:
             there = f"{readers[0]} is what reads" if readers else "nothing reads"
             raise ValueError(f"{graph.path}: {there} {graph.tensors[current].name!r}; expected a {expected}")
@@ -89,7 +89,7 @@ def trace_body(graph: Graph) -> dict[str, Layer]:
 def _readers_beyond_padding(graph: Graph, tensor: int) -> list[Operator]:
     readers: list[Operator] = []
     for reader in graph.readers(tensor):
-        readers += graph.readers(reader.outputs[0]) if reader.kind == "PAD" else [reader]
+        readers += graph.readers(reader.outputs[0]) if reader.op_type == "PAD" else [reader]
     return readers
 
 
@@ -105,15 +105,15 @@ def _one_activation(path: Path, body: dict[str, Layer]) -> str:
     return first
 
 
-def _normalisation(path: Path, picture: GraphTensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _normalisation(path: Path, image: GraphTensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, of pixels scaled to [0, 1], that make of pixels what the first layer reads."""
-    if picture.dtype == torch.float32:
+    if image.dtype == torch.float32:
         return (0.5,) * 3, (0.5,) * 3  # TF-slim and Keras: x / 127.5 - 1
     # The input is (pixel - zero) * scale. int8 files are fed pixel - 128.
-    shift = {torch.uint8: 0, torch.int8: 128}.get(picture.dtype) if picture.dtype else None
-    if shift is None or len(picture.scales) != 1:
-        raise ValueError(f"{path}: its input is {picture.dtype}; expected float32, or uint8 or int8 with one scale")
-    return ((picture.zeros[0] + shift) / 255,) * 3, (1 / (255 * picture.scales[0]),) * 3
+    shift = {torch.uint8: 0, torch.int8: 128}.get(image.dtype) if image.dtype else None
+    if shift is None or len(image.scales) != 1:
+        raise ValueError(f"{path}: its input is {image.dtype}; expected float32, or uint8 or int8 with one scale")
+    return ((image.zeros[0] + shift) / 255,) * 3, (1 / (255 * image.scales[0]),) * 3
 
 
 def _find_classifier(graph: Graph, features: int) -> Layer | None:
@@ -130,21 +130,21 @@ def _find_classifier(graph: Graph, features: int) -> Layer | None:
     return layer if not graph.readers(_skip(graph, layer.output, ANSWERS)) else None
 
 
-def _only_reader(graph: Graph, tensor: int, kinds: tuple[str, ...]) -> Operator | None:
+def _only_reader(graph: Graph, tensor: int, op_types: tuple[str, ...]) -> Operator | None:
     readers = graph.readers(tensor)
-    return readers[0] if len(readers) == 1 and readers[0].kind in kinds else None
+    return readers[0] if len(readers) == 1 and readers[0].op_type in op_types else None
 
 
-def _skip(graph: Graph, tensor: int, kinds: tuple[str, ...]) -> int:
+def _skip(graph: Graph, tensor: int, op_types: tuple[str, ...]) -> int:
     for _ in graph.operators:  # no more often, as a damaged file may lead in a circle
-        if (operator := _only_reader(graph, tensor, kinds)) is None:
+        if (operator := _only_reader(graph, tensor, op_types)) is None:
             break
         tensor = operator.outputs[0]
     return tensor
 
 
 def _is_global(graph: Graph, pool: Operator) -> bool:
-    if pool.kind == "MEAN":
+    if pool.op_type == "MEAN":
         return sorted(graph.constant(pool.inputs[1]).flatten().tolist()) == [1, 2]
     before, after = (graph.tensors[tensor].shape[1:3] for tensor in (pool.inputs[0], pool.outputs[0]))
     return pool.options["window"] == before and after == (1, 1)

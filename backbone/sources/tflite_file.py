@@ -29,7 +29,7 @@ def read_graph(path: Path) -> Graph:
         return _parse(path, data)
     # There is no verifier in Python: an offset out of a damaged file fails wherever it happens to lead.
     except (Exception, MemoryError) as error:
-        raise ValueError(f"{path}: damaged or truncated TensorFlow Lite file ({_told(error)})") from error
+        raise ValueError(f"{path}: damaged or truncated TensorFlow Lite file ({_reason_of(error)})") from error
 
 
 def _parse(path: Path, data: bytes) -> Graph:
@@ -42,16 +42,16 @@ def _parse(path: Path, data: bytes) -> Graph:
     budget = _Budget(len(data))
     budget.take(model.OperatorCodesLength() + graph.TensorsLength() + graph.OperatorsLength())
     budget.take(graph.InputsLength() + graph.OutputsLength())
-    kinds = []
+    op_types = []
     for number in range(model.OperatorCodesLength()):
         code = model.OperatorCodes(number)
         value = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())  # files before 2020 have the second only
         custom = value == tflite.BuiltinOperator.CUSTOM
-        kinds.append(code.CustomCode().decode() if custom else tflite.opcode2name(value))
+        op_types.append(code.CustomCode().decode() if custom else tflite.opcode2name(value))
     parsed = Graph(
         path=path,
         tensors=tuple(_tensor(model, graph.Tensors(i), budget) for i in range(graph.TensorsLength())),
-        operators=tuple(_operator(graph.Operators(i), i, kinds, budget) for i in range(graph.OperatorsLength())),
+        operators=tuple(_operator(graph.Operators(i), i, op_types, budget) for i in range(graph.OperatorsLength())),
         inputs=tuple(graph.Inputs(i) for i in range(graph.InputsLength())),
         outputs=tuple(graph.Outputs(i) for i in range(graph.OutputsLength())),
     )
@@ -60,10 +60,10 @@ def _parse(path: Path, data: bytes) -> Graph:
     if not all(0 <= tensor < len(parsed.tensors) for tensor in named):
         raise ValueError(f"an operator of a tensor that is none of the {len(parsed.tensors)}")
     for operator in parsed.operators:
-        inputs = operator.inputs[: INPUTS.get(operator.kind, 0)]
-        if len(inputs) < INPUTS.get(operator.kind, 0) or -1 in inputs or not operator.outputs:
+        inputs = operator.inputs[: INPUTS.get(operator.op_type, 0)]
+        if len(inputs) < INPUTS.get(operator.op_type, 0) or -1 in inputs or not operator.outputs:
             raise ValueError(f"{operator} without an input or output that it needs")
-    filters = [parsed.origin(o.inputs[1]) for o in parsed.operators if o.kind in CONVOLUTIONS]
+    filters = [parsed.origin(o.inputs[1]) for o in parsed.operators if o.op_type in CONVOLUTIONS]
     if len(set(filters)) < len(filters):
         raise ValueError("two convolutions with one filter")
     return parsed
@@ -109,23 +109,23 @@ def _tensor(model: Any, tensor: Any, budget: _Budget) -> GraphTensor:
     return parsed
 
 
-def _operator(operator: Any, index: int, kinds: list[str], budget: _Budget) -> Operator:
+def _operator(operator: Any, index: int, op_types: list[str], budget: _Budget) -> Operator:
     budget.take(operator.InputsLength() + operator.OutputsLength())
-    kind = kinds[operator.OpcodeIndex()]
+    op_type = op_types[operator.OpcodeIndex()]
     return Operator(
         index=index,
-        kind=kind,
+        op_type=op_type,
         inputs=tuple(operator.Inputs(i) for i in range(operator.InputsLength())),
         outputs=tuple(operator.Outputs(i) for i in range(operator.OutputsLength())),
-        options=_options(operator, kind),
+        options=_options(operator, op_type),
     )
 
 
-def _options(operator: Any, kind: str) -> dict[str, Any]:
+def _options(operator: Any, op_type: str) -> dict[str, Any]:
     import tflite
     from flatbuffers import flexbuffers
 
-    if kind == POSTPROCESS:
+    if op_type == POSTPROCESS:
         return _numbers(flexbuffers.GetRoot(operator.CustomOptionsAsNumpy()[:OPTIONS].tobytes()))
     classes = {
         "CONV_2D": tflite.Conv2DOptions,
@@ -133,20 +133,20 @@ def _options(operator: Any, kind: str) -> dict[str, Any]:
         "FULLY_CONNECTED": tflite.FullyConnectedOptions,
         "AVERAGE_POOL_2D": tflite.Pool2DOptions,
     }
-    if kind not in classes:
+    if op_type not in classes:
         return {}
-    options = classes[kind]()
+    options = classes[op_type]()
     table = operator.BuiltinOptions()
     options.Init(table.Bytes, table.Pos)
     read: dict[str, Any] = {"activation": ACTIVATIONS.get(options.FusedActivationFunction(), "unknown")}
-    if kind != "FULLY_CONNECTED":
+    if op_type != "FULLY_CONNECTED":
         read["padding"] = "SAME" if options.Padding() == tflite.Padding.SAME else "VALID"
         read["stride"] = options.StrideH(), options.StrideW()
-    if kind in ("CONV_2D", "DEPTHWISE_CONV_2D"):
+    if op_type in ("CONV_2D", "DEPTHWISE_CONV_2D"):
         read["dilation"] = options.DilationHFactor(), options.DilationWFactor()
         if min(read["stride"] + read["dilation"]) < 1:
             raise ValueError(f"a convolution of stride {read['stride']} and dilation {read['dilation']}")
-    if kind == "AVERAGE_POOL_2D":
+    if op_type == "AVERAGE_POOL_2D":
         read["window"] = options.FilterHeight(), options.FilterWidth()
     return read
 
@@ -164,5 +164,5 @@ def _numbers(root: Any) -> dict[str, Any]:
     return found
 
 
-def _told(error: BaseException) -> str:
+def _reason_of(error: BaseException) -> str:
     return " ".join(repr(error).split())[:200]

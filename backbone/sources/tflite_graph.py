@@ -47,13 +47,13 @@ class Operator:
     is left out. options: by name, those of the kinds that are read here."""
 
     index: int
-    kind: str
+    op_type: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     options: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"operator {self.index} ({self.kind})"
+        return f"operator {self.index} ({self.op_type})"
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class Graph:
     def _origins(self) -> tuple[int, ...]:
         found = list(range(len(self.tensors)))
         for operator in self.operators:  # in the order of computing, so each looks one step back
-            if operator.kind in SAME_VALUES:
+            if operator.op_type in SAME_VALUES:
                 for tensor in operator.outputs:
                     found[tensor] = found[operator.inputs[0]]
         return tuple(found)
@@ -102,7 +102,7 @@ class Graph:
     def _readers(self) -> dict[int, list[Operator]]:
         found: dict[int, list[Operator]] = {}
         for operator in self.operators:
-            if operator.kind not in SAME_VALUES:
+            if operator.op_type not in SAME_VALUES:
                 for tensor in dict.fromkeys(self.origin(i) for i in operator.inputs if i >= 0):
                     found.setdefault(tensor, []).append(operator)
         return found
@@ -142,11 +142,11 @@ class Graph:
         Raises ValueError naming the file and the operator if its filter is not stored, or of a wrong shape.
         """
         weight = self.constant(operator.inputs[1])
-        if weight.dim() != (2 if operator.kind == "FULLY_CONNECTED" else 4):
+        if weight.dim() != (2 if operator.op_type == "FULLY_CONNECTED" else 4):
             raise ValueError(f"{self.path}: {operator} has a filter of the shape {tuple(weight.shape)}")
-        if operator.kind == "CONV_2D":
+        if operator.op_type == "CONV_2D":
             weight = weight.permute(0, 3, 1, 2).contiguous()
-        elif operator.kind == "DEPTHWISE_CONV_2D":
+        elif operator.op_type == "DEPTHWISE_CONV_2D":
             weight = weight.permute(3, 0, 1, 2).contiguous()
         has_bias = len(operator.inputs) > 2 and operator.inputs[2] >= 0
         source, padding = self._padding(operator, weight)
@@ -163,11 +163,11 @@ class Graph:
 
     def _padding(self, operator: Operator, weight: Tensor) -> tuple[int, str]:
         source = self.origin(operator.inputs[0])
-        if operator.options.get("padding") == "SAME" or operator.kind == "FULLY_CONNECTED":
+        if operator.options.get("padding") == "SAME" or operator.op_type == "FULLY_CONNECTED":
             return source, "same"
         padder = self.producers.get(source)
         around = torch.zeros(4, 2)
-        if padder is not None and padder.kind == "PAD":
+        if padder is not None and padder.op_type == "PAD":
             source, around = self.origin(padder.inputs[0]), self.constant(padder.inputs[1])
         shape = self.tensors[source].shape
         if len(shape) != 4:

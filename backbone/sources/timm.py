@@ -122,9 +122,9 @@ def _names() -> dict[str, str]:
     for number, (_, stride) in enumerate(TABLE_1[1:], 1):
         if number > 1:
             stage, block = (stage + 1, 0) if stride == 2 else (stage, block + 1)
-        place = f"blocks.{stage}.{block}"
-        parts.append((f"conv_{number}.depthwise", f"{place}.conv_dw", f"{place}.bn1"))
-        parts.append((f"conv_{number}.pointwise", f"{place}.conv_pw", f"{place}.bn2"))
+        prefix = f"blocks.{stage}.{block}"
+        parts.append((f"conv_{number}.depthwise", f"{prefix}.conv_dw", f"{prefix}.bn1"))
+        parts.append((f"conv_{number}.pointwise", f"{prefix}.conv_pw", f"{prefix}.bn2"))
     names = {}
     for mine, conv, norm in parts:
         names[f"{mine}.conv.weight"] = f"{conv}.weight"

@@ -98,14 +98,14 @@ def _check_end(file: BinaryIO, size: int) -> None:
     if end[:4] != END or end[20:] != b"\0\0":
         raise Damaged("it does not end as a zip archive does")
     count, length, first = (int.from_bytes(end[a:b], "little") for a, b in ((10, 12), (12, 16), (16, 20)))
-    place = size - 22
+    position = size - 22
     if tail[-42:-38] == PLACE_64:
         record = tail[-98:-42]
         if len(record) < 56 or record[:4] != END_64:
             raise Damaged("its list of members is nonsense")
         count, length, first = (int.from_bytes(record[a : a + 8], "little") for a in (32, 40, 48))
-        place = size - 98
-    if first + length != place or count > MEMBERS or count == 0:
+        position = size - 98
+    if first + length != position or count > MEMBERS or count == 0:
         raise Damaged("its list of members is nonsense")
 
 

@@ -72,8 +72,8 @@ def safetensors_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
             names = file.keys()
             state = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise ValueError(f"{path}: damaged or truncated safetensors file ({told})") from error
+        message = " ".join(str(error).split())[:200]
+        raise ValueError(f"{path}: damaged or truncated safetensors file ({message})") from error
     return state, metadata
 
 

@@ -35,10 +35,10 @@ class Node:
     "tensor". cost: bytes that it takes when nothing is shared. value: of a number, a text or a tuple; the name of a
     call; keys of a dict, at most two; bytes and size of an element of a storage."""
 
-    __slots__ = ("closed", "cost", "depth", "kind", "value")
+    __slots__ = ("closed", "cost", "depth", "node_type", "value")
 
-    def __init__(self, kind: str, cost: int, value: Any = None, depth: int = 0):
-        self.kind, self.cost, self.depth = kind, cost, depth
+    def __init__(self, node_type: str, cost: int, value: Any = None, depth: int = 0):
+        self.node_type, self.cost, self.depth = node_type, cost, depth
         self.value: Any = value
         self.closed = False  # whether something holds it: then it must not grow
 
@@ -116,8 +116,8 @@ class _Scanner:
     def _number(self, count: int) -> int:
         return int.from_bytes(self._bytes(count), "little")
 
-    def _unpack(self, kind: Struct) -> int:
-        return kind.unpack(self._bytes(kind.size))[0]
+    def _unpack(self, node_type: Struct) -> int:
+        return node_type.unpack(self._bytes(node_type.size))[0]
 
     def _pop(self) -> Node:
         node = self.stack.pop()
@@ -164,8 +164,8 @@ class _Scanner:
         text = self._bytes(self._unpack(U32)).decode()
         self._push(Node("text", 2 * ITEM + len(text), text))
 
-    def _new(self, kind: str) -> None:
-        self._push(Node(kind, CONTAINER, [] if kind == "dict" else None, 1))
+    def _new(self, node_type: str) -> None:
+        self._push(Node(node_type, CONTAINER, [] if node_type == "dict" else None, 1))
 
     def _hold(self, holder: Node, items: list[Node]) -> None:
         for item in items:
@@ -182,39 +182,39 @@ class _Scanner:
         self._hold(node, items)
         self.stack.append(node)
 
-    def _add(self, items: list[Node], kind: str) -> None:
+    def _add(self, items: list[Node], node_type: str) -> None:
         holder = self.stack[-1]
-        if holder is MARK or holder.kind != kind or holder.closed:
+        if holder is MARK or holder.node_type != node_type or holder.closed:
             raise Damaged("its pickle adds to what it has ended, or to what is no list or dict")
         self._hold(holder, items)
-        if kind == "dict":
+        if node_type == "dict":
             if len(items) % 2:
                 raise IndexError
             for key in items[::2]:
                 # Numbers of any size could be chosen so that all of them fall into one place of the dict.
-                small = key.kind == "atom" and isinstance(key.value, int) and abs(key.value) < 1 << 31
-                if key.kind != "text" and not small:
+                small = key.node_type == "atom" and isinstance(key.value, int) and abs(key.value) < 1 << 31
+                if key.node_type != "text" and not small:
                     raise Damaged("its pickle holds a dict whose keys are neither texts nor small numbers")
                 if len(holder.value) < 2:
                     holder.value.append(key.value)
 
     def _global(self) -> None:
-        place = self.at
+        position = self.at
         for _ in range(2):  # the module's line, and the name's
-            place = self.data.index(b"\n", place, self.at + 512) + 1
-        name = " ".join(self._bytes(place - self.at).decode().split("\n")[:2])
+            position = self.data.index(b"\n", position, self.at + 512) + 1
+        name = " ".join(self._bytes(position - self.at).decode().split("\n")[:2])
         if name not in CALLED and name not in STORAGES and name not in DTYPES:
             raise Refused(f"it would run {name.replace(' ', '.')[:200]}")
         self._push(Node("atom" if name in DTYPES else "call", ITEM, name))
 
-    def _put(self, place: int) -> None:
+    def _put(self, position: int) -> None:
         if self.stack[-1] is MARK:
             raise IndexError
         self._spend(ITEM)
-        self.memo[place] = self.stack[-1]
+        self.memo[position] = self.stack[-1]
 
-    def _get(self, place: int) -> None:
-        node = self.memo.get(place)
+    def _get(self, position: int) -> None:
+        node = self.memo.get(position)
         if node is None:
             raise IndexError
         node.closed = True
@@ -222,8 +222,13 @@ class _Scanner:
 
     def _storage(self) -> None:
         (given,) = self._last(1)
-        parts: Any = given.value if given.kind == "tuple" else ()
-        if len(parts) != 5 or parts[0].value != "storage" or parts[1].kind != "call" or parts[2].kind != "text":
+        parts: Any = given.value if given.node_type == "tuple" else ()
+        if (
+            len(parts) != 5
+            or parts[0].value != "storage"
+            or parts[1].node_type != "call"
+            or parts[2].node_type != "text"
+        ):
             raise Damaged("its pickle refers to something that is no storage")
         item, key, count = STORAGES.get(parts[1].value, 0), parts[2].value, parts[4].value
         if not item or not isinstance(count, int) or self.records.get(key) != count * item:
@@ -232,19 +237,21 @@ class _Scanner:
 
     def _reduce(self) -> None:
         call, arguments = self._last(2)
-        if call.kind != "call" or arguments.kind != "tuple":
+        if call.node_type != "call" or arguments.node_type != "tuple":
             raise Damaged("its pickle calls what is no function")
         given = arguments.value
-        kinds = [each.kind for each in given]
+        node_types = [each.node_type for each in given]
         if call.value == DICT and not given:
             self._new("dict")
-        elif call.value == COUNTER and kinds == ["dict"]:
+        elif call.value == COUNTER and node_types == ["dict"]:
             self._push(Node("dict", given[0].cost, [], given[0].depth))
-        elif (call.value == SIZE and kinds == ["tuple"]) or (call.value == DEVICE and kinds and kinds[0] == "text"):
+        elif (call.value == SIZE and node_types == ["tuple"]) or (
+            call.value == DEVICE and node_types and node_types[0] == "text"
+        ):
             self._push(Node("tuple", arguments.cost, (), arguments.depth))
-        elif call.value == PARAMETER and len(given) == 3 and kinds[0] == "tensor" and _no_hooks(given[2]):
+        elif call.value == PARAMETER and len(given) == 3 and node_types[0] == "tensor" and _no_hooks(given[2]):
             self._push(given[0])
-        elif call.value == TENSORS and len(given) == 6 and kinds[0] == "storage" and _no_hooks(given[5]):
+        elif call.value == TENSORS and len(given) == 6 and node_types[0] == "storage" and _no_hooks(given[5]):
             self._push(_tensor(*given[:4]))
         else:
             raise Damaged(f"its pickle calls {call.value.replace(' ', '.')} with something else than torch.save writes")
@@ -252,7 +259,7 @@ class _Scanner:
     def _build(self) -> None:
         """Only what torch keeps beside a state dict: an attribute of another name could stand for a method."""
         target, state = self._last(2)
-        if target.kind != "dict" or target.closed or state.kind != "dict" or state.value != ["_metadata"]:
+        if target.node_type != "dict" or target.closed or state.node_type != "dict" or state.value != ["_metadata"]:
             raise Damaged("its pickle sets attributes of what is no state dict")
         self._hold(target, [state])
         self.stack.append(target)
@@ -264,13 +271,13 @@ class _Scanner:
 
 
 def _no_hooks(node: Node) -> bool:
-    return node.kind == "dict" and not node.value
+    return node.node_type == "dict" and not node.value
 
 
 def _tensor(storage: Node, offset: Node, size: Node, stride: Node) -> Node:
     """Its elements must lie in its storage, and be no more than that has: strides of 0 repeat them for ever."""
-    sides: Any = [side.value for side in size.value] if size.kind == "tuple" else [None]
-    steps: Any = [step.value for step in stride.value] if stride.kind == "tuple" else [None]
+    sides: Any = [side.value for side in size.value] if size.node_type == "tuple" else [None]
+    steps: Any = [step.value for step in stride.value] if stride.node_type == "tuple" else [None]
     numbers = [offset.value, *sides, *steps]
     if len(sides) != len(steps) or not all(isinstance(number, int) and number >= 0 for number in numbers):
         raise Damaged("its pickle holds a tensor whose size or strides are no numbers")

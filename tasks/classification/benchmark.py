@@ -40,9 +40,9 @@ class Setting(NamedTuple):
 
 
 def make_network(side: str, setting: Setting, batch: int, resolution: int) -> tuple[nn.Module, Tensor]:
-    """A network of `"ours"` or `"peer"`, and the uint8 pictures (batch, 3, resolution, resolution) to feed it.
+    """A network of `"ours"` or `"peer"`, and the uint8 images (batch, 3, resolution, resolution) to feed it.
 
-    Both sides get the same weights and pictures, in whatever process. Timm's network too is given uint8 pictures:
+    Both sides get the same weights and images, in whatever process. Timm's network too is given uint8 images:
     its loader normalises them batch by batch in the training loop's process.
     """
     torch.backends.cudnn.benchmark = True  # as both training loops set it
@@ -57,7 +57,7 @@ def make_network(side: str, setting: Setting, batch: int, resolution: int) -> tu
     device = pick_device("auto")
     layout = torch.channels_last if setting.channels_last else torch.contiguous_format
     network = network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
-    return network, _draw_pictures(batch, resolution).to(device=device, memory_format=layout)
+    return network, _draw_images(batch, resolution).to(device=device, memory_format=layout)
 
 
 @cache
@@ -66,9 +66,9 @@ def _draw_network(resolution: int) -> Classifier:
     torch.manual_seed(0)
     task = _new_task(resolution, "symmetric")
     isometric_init(task.backbone)  # from the published init a rounded gradient is another one, 27 layers down
-    # Statistics of pictures: with those of a new network the activations of eval mode fade to nothing, layer by layer.
+    # Statistics of images: with those of a new network the activations of eval mode fade to nothing, layer by layer.
     with torch.no_grad():
-        task.train()(_draw_pictures(4, resolution))
+        task.train()(_draw_images(4, resolution))
     return task
 
 
@@ -76,15 +76,15 @@ def _new_task(resolution: int, padding: str) -> Classifier:
     return Classifier(MobileNetV1(padding=padding, bn_eps=BN_EPS, bn_momentum=1.0), CLASSES, resolution, dropout=0.0)
 
 
-def _draw_pictures(count: int, resolution: int) -> Tensor:
+def _draw_images(count: int, resolution: int) -> Tensor:
     draw = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, 3, resolution, resolution), dtype=torch.uint8, generator=draw)
 
 
 class Roofline:
-    """What share of the device's largest matrix products a number of pictures a second comes to.
+    """What share of the device's largest matrix products a number of images a second comes to.
 
-    passes: through the network that a picture takes, of which a training step has three.
+    passes: through the network that an image takes, of which a training step has three.
     """
 
     def __init__(self, device: torch.device, resolution: int, passes: int):

@@ -22,7 +22,7 @@ from tasks.shared.benchmark.suite import Options, Suite
 from tasks.shared.benchmark.timing import Child, compare
 from tasks.shared.classification.model import Classifier
 from tasks.shared.errors import installed_by
-from tasks.shared.network.fused import ready_to_answer
+from tasks.shared.network.fused import prepare_for_inference
 from tasks.shared.network.runtime import pick_device
 
 with installed_by("onnx", "suite=inference"):
@@ -30,7 +30,7 @@ with installed_by("onnx", "suite=inference"):
 
     from tasks.classification.benchmark_onnx import to_onnx
 
-COSINE = 0.95  # of a picture's logits, where they cannot be equal: folded, bf16 rounds other numbers
+COSINE = 0.95  # of an image's logits, where they cannot be equal: folded, bf16 rounds other numbers
 ONNX = "onnxruntime"
 PAUSE = 0.1  # seconds: ONNX Runtime's threads spin for a while after an answer, and would slow what comes next
 
@@ -53,7 +53,7 @@ FAST_BF16 = Setting(bf16=True, channels_last=True)
 
 
 def inference_suite(options: Options, batches: tuple[int, ...] = (1, 32), resolution: int = 224) -> Suite:
-    """Logits of uint8 pictures, each side in a process of its own.
+    """Logits of uint8 images, each side in a process of its own.
 
     Ours is as tools/eval.py and tools/predict.py make it: batch norm folded, channels_last, the heap kept, and bf16
     where the device computes in it. Timm's is eager; by default it is fp32 and NCHW and keeps no heap, otherwise it is
@@ -75,7 +75,7 @@ def inference_suite(options: Options, batches: tuple[int, ...] = (1, 32), resolu
             case = f"batch {batch}, {name}"
             results.append(describe(case, batch, mine.bf16, times, {"same_logits": same}, roofline))
     title = (
-        f"logits of pictures of {resolution} pixels on the {device.type}, ours against timm's {PEER} and "
+        f"logits of images of {resolution} pixels on the {device.type}, ours against timm's {PEER} and "
         f"ONNX Runtime {onnxruntime.__version__}"
     )
     notes = [left_out(device), "" if device.type == "cpu" else "ONNX Runtime is left out: it runs on the CPU here"]
@@ -100,7 +100,7 @@ def make_inference(side: str, setting: Setting, batch: int, resolution: int) -> 
     """Inference of `"ours"` or `"peer"`; it returns logits (batch, CLASSES)."""
     network, images = make_network(side, setting, batch, resolution)
     if isinstance(network, Classifier):
-        ready_to_answer(network, images.device, setting.bf16)
+        prepare_for_inference(network, images.device, setting.bf16)
     network.eval()
     autocast = setting.bf16 and side == "peer"  # ours has its own
 
@@ -120,17 +120,17 @@ def make_onnx(batch: int, resolution: int) -> Side:
     options.intra_op_num_threads = torch.get_num_threads()
     model = to_onnx(network.eval(), resolution).SerializeToString()
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    pictures = {"images": images.cpu().contiguous().numpy()}
+    fed = {"images": images.cpu().contiguous().numpy()}
 
     def infer() -> np.ndarray:
-        (logits,) = session.run(["logits"], pictures)
+        (logits,) = session.run(["logits"], fed)
         return np.asarray(logits)
 
     return infer
 
 
 def same_logits(ours: np.ndarray, theirs: np.ndarray, exact: bool) -> bool:
-    """Whether logits (B, classes) are equal, or, where they cannot be that exact, each picture's point the same way."""
+    """Whether logits (B, classes) are equal, or, where they cannot be that exact, each image's point the same way."""
     ours, theirs = ours.astype(float), theirs.astype(float)
     if exact:
         return bool(np.abs(ours - theirs).max() <= EXACT * np.abs(theirs).max())

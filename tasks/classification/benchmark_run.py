@@ -1,4 +1,4 @@
-"""A whole run of tools/train.py, in pictures a second, against the bare training step of the same network."""
+"""A whole run of tools/train.py, in images a second, against the bare training step of the same network."""
 
 import copy
 import time
@@ -35,7 +35,7 @@ def run_suite(options: Options, **keys: Any) -> Suite:
     """Steps of Lightning's loop, with data, logs, progress and all, each followed by a bare one on the same batch.
 
     The run is task=classification on its drawn sample, as it is by default; keys: of its config, to change it. In its
-    first epoch it decodes the pictures that it keeps, so that epoch is told apart. Bare: forward, loss, backward,
+    first epoch it decodes the images that it keeps, so that epoch is told apart. Bare: forward, loss, backward,
     clipping, optimizer, moving average, on a copy of the network. Evaluation and checkpoints, between the epochs, are
     not timed.
     """
@@ -51,7 +51,7 @@ def run_suite(options: Options, **keys: Any) -> Suite:
             trainer.callbacks.append(steps)  # type: ignore[attr-defined]
             trainer.fit(module, val_dataloaders=data.val_loader(shard=True))
     batch, resolution = config["data"]["batch_size"], config["resolution"]
-    case = f"task=classification, {batch} pictures of {resolution} pixels"
+    case = f"task=classification, {batch} images of {resolution} pixels"
     results = []
     for name, timed in (("first epoch", steps.first), ("later epochs", steps.later)):
         if not timed:  # no longer than the warm-up
@@ -74,7 +74,9 @@ def _make(config: dict[str, Any], data: Any, output: Path) -> tuple[TrainingModu
     given = {"ema_decay": settings["ema_decay"], "channels_last": settings["channels_last"]}
     loader = data.train_loader(config["seed"])
     module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, count, loader, **given)
-    return module, make_trainer(settings, output, Checkpoints(output / "checkpoints", task.curves, resumed=False))
+    return module, make_trainer(
+        settings, output, Checkpoints(output / "checkpoints", task.monitored_metrics, resumed=False)
+    )
 
 
 class Steps(Callback):

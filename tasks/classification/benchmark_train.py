@@ -28,7 +28,7 @@ from tasks.shared.network.runtime import keep_heap, pick_device
 from tasks.shared.training.ema import Ema
 
 # Relative, of losses in fp32 after a training step, which magnifies what another order of sums leaves: on some CPUs
-# the second loss of timm's network in channels last is further from fp64 than EXACT, on small pictures above all.
+# the second loss of timm's network in channels last is further from fp64 than EXACT, on small images above all.
 TRAINED = 1e-3
 LOOSE = 0.03  # relative, of losses: what bf16 and a GPU's TF32 leave of them
 SAME = {
@@ -42,7 +42,7 @@ Step = Callable[[], float]
 
 
 def train_suite(options: Options, batch: int = 32, resolution: int = 224) -> Suite:
-    """A training step from uint8 pictures on: forward, cross-entropy, backward, SGD with momentum.
+    """A training step from uint8 images on: forward, cross-entropy, backward, SGD with momentum.
 
     First each side as its own user runs it, in a process of its own, as keeping the heap cannot be taken back. Ours is
     tools/train.py by default: heap kept, bf16 where the device computes in it, channels_last, padding as TensorFlow
@@ -74,7 +74,7 @@ def train_suite(options: Options, batch: int = 32, resolution: int = 224) -> Sui
         times = compare(*steps, options.rounds)
         results.append(describe(f"both {name}", batch, setting.bf16, times, {"same_loss": same}, roofline))
     title = (
-        f"a step of {batch} pictures of {resolution} pixels on the {device.type}, ours against timm's {PEER}; "
+        f"a step of {batch} images of {resolution} pixels on the {device.type}, ours against timm's {PEER}; "
         f"first each as it is run, then both with the same settings and the heap {says(kept)}"
     )
     slower = "backbone/kernels were not compiled" if device.type == "cpu" and not kernels() else ""

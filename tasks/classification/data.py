@@ -11,7 +11,7 @@ from tasks.classification.sample import draw_classification_sample
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.classification.names import names_of
 from tasks.shared.data.image_data import SPLITS, splits_to_read
-from tasks.shared.data.image_set import Pictures, class_folders, read_class_folders
+from tasks.shared.data.image_set import Images, class_folders, read_class_folders
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import read_classes
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def image_folder(root: str, *, splits: Sequence[str] = SPLITS, **options: Any) -> ClassificationData:
-    """Anybody's pictures: a folder for each class under `root`/train and `root`/val, named as the class."""
+    """Anybody's images: a folder for each class under `root`/train and `root`/val, named as the class."""
     return _from_folders(Path(root), None, splits, options)
 
 
@@ -44,9 +44,9 @@ def classification_sample(
     splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> ClassificationData:
-    """The drawn sample data set, written to `root` in ImageNet's layout on first use; train, val: pictures a class."""
+    """The drawn sample data set, written to `root` in ImageNet's layout on first use; train, val: images a class."""
     draw_classification_sample(Path(root), train, val, draw_seed)
-    log.info("data: drawn sample pictures in %s (%d + %d a class); yours: data=image_folder", root, train, val)
+    log.info("data: drawn sample images in %s (%d + %d a class); yours: data=image_folder", root, train, val)
     return _from_folders(Path(root), None, splits, options)
 
 
@@ -64,7 +64,7 @@ def _from_folders(
         )
     if classes is None:
         classes = class_folders(root / opened[0])
-    pictures: dict[str, Pictures] = {split: read_class_folders(root / split, classes) for split in opened}
-    if "train" in pictures and (bare := len(classes) - len(np.unique(pictures["train"].labels))):
-        log.warning("%d of the %d classes have no training pictures", bare, len(classes))
-    return ClassificationData(pictures, classes, names_of(classes), **options)
+    images: dict[str, Images] = {split: read_class_folders(root / split, classes) for split in opened}
+    if "train" in images and (bare := len(classes) - len(np.unique(images["train"].labels))):
+        log.warning("%d of the %d classes have no training images", bare, len(classes))
+    return ClassificationData(images, classes, names_of(classes), **options)

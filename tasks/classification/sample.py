@@ -1,6 +1,6 @@
 """A drawn sample data set for image classification in ImageNet's own layout: training without a download.
 
-Each picture shows one large thing of ten classes on clutter: a plate in two tones, whose pattern or figure is the class
+Each image shows one large thing of ten classes on clutter: a plate in two tones, whose pattern or figure is the class
 and whose outline tells nothing. Colours, light, size, place and turn are random in all classes, and small pieces of
 other classes lie about, so that neither colours nor a blurred view give the class away.
 The same parameters give the same bytes in the same environment.
@@ -15,7 +15,7 @@ from PIL import Image
 
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.files.writing import encode_picture
+from tasks.shared.files.writing import encode_image
 from tasks.shared.samples.drawing import any_colour, background, photograph
 from tasks.shared.terminal.progress import counted
 
@@ -23,9 +23,9 @@ VERSION = 1  # raise it whenever the drawing changes: existing sets are then red
 FORMAT = "drawn classification sample"
 SPLITS = ("train", "val")
 
-MIDDLE_SIDE = (116.0, 166.0)  # pixels: geometric mean of a picture's two sides
+MIDDLE_SIDE = (116.0, 166.0)  # pixels: geometric mean of an image's two sides
 PROPORTION = 0.19  # at most, either way: logarithm of a side over that mean, so that sides are 96 to 200 pixels
-SIZE = (0.55, 0.92)  # of a thing's longer axis, as a share of the picture's short side
+SIZE = (0.55, 0.92)  # of a thing's longer axis, as a share of the image's short side
 NARROW = (0.75, 1.0)  # the other axis over the longer one
 TURN = 0.7  # radians, at most, either way; things of any turn take a network three times the steps to learn
 OFF_CENTRE = 0.3  # at most, as a share of the short side: the usual central crop keeps most of a thing
@@ -101,7 +101,7 @@ def _two_tones(rng: np.random.Generator) -> Array:
             return tones
 
 
-def _draw_thing(rng: np.random.Generator, picture: Image.Image, name: str, centre: Array, radius: float) -> None:
+def _draw_thing(rng: np.random.Generator, image: Image.Image, name: str, centre: Array, radius: float) -> None:
     """Draw a thing of class `name` over `picture`, around `centre` (x, y), its longer axis twice `radius`; pixels."""
     left, top = (math.floor(middle - radius * MARGIN) for middle in centre)
     pixels = np.arange(math.ceil(2 * radius * MARGIN) + 1, dtype=np.float32) + 0.5
@@ -120,23 +120,23 @@ def _draw_thing(rng: np.random.Generator, picture: Image.Image, name: str, centr
     glow, silhouette = (0.6 + 6 * body).clip(0, 0.6), (0.5 + radius * body).clip(0, 1)
     for layer, opacity in ((np.full_like(colours, halo), glow), (colours, silhouette)):
         patch, mask = (Image.fromarray(values.clip(0, 255).astype(np.uint8)) for values in (layer, 255 * opacity))
-        picture.paste(patch, (left, top), mask)
+        image.paste(patch, (left, top), mask)
 
 
-def _draw_picture(seed: int, split: int, label: int, index: int) -> tuple[Image.Image, int]:
-    """Picture `index` of a class and split, the same however many are drawn, and the quality to save it with."""
+def _draw_image(seed: int, split: int, label: int, index: int) -> tuple[Image.Image, int]:
+    """Image `index` of a class and split, the same however many are drawn, and the quality to save it with."""
     rng = np.random.default_rng((seed, split, label, index))
     middle, proportion = rng.uniform(*MIDDLE_SIDE), math.exp(rng.uniform(-PROPORTION, PROPORTION))
     width, height = round(middle * proportion), round(middle / proportion)
     sides, short = np.array([width, height]), min(width, height)
-    picture = background(rng, width, height, CLUTTER_SATURATION)
+    image = background(rng, width, height, CLUTTER_SATURATION)
     for _ in range(rng.integers(1, 5)):
         other = CLASSES[(label + rng.integers(1, len(CLASSES))) % len(CLASSES)]
-        _draw_thing(rng, picture, other, rng.uniform(0, 1, 2) * sides, short * rng.uniform(*PIECE_SIZE) / 2)
+        _draw_thing(rng, image, other, rng.uniform(0, 1, 2) * sides, short * rng.uniform(*PIECE_SIZE) / 2)
     radius = short * rng.uniform(*SIZE) / 2
     room = np.minimum(sides / 2 - radius, OFF_CENTRE * short)
-    _draw_thing(rng, picture, CLASSES[label], sides / 2 + rng.uniform(-1, 1, 2) * room, radius)
-    return photograph(rng, picture), int(rng.integers(*QUALITY, endpoint=True))
+    _draw_thing(rng, image, CLASSES[label], sides / 2 + rng.uniform(-1, 1, 2) * room, radius)
+    return photograph(rng, image), int(rng.integers(*QUALITY, endpoint=True))
 
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
@@ -147,9 +147,9 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 folder = root / split_name / name
                 folder.mkdir(parents=True)
                 for index in range(count):
-                    picture, quality = _draw_picture(seed, split, label, index)
+                    image, quality = _draw_image(seed, split, label, index)
                     file = folder / f"{name}_{index + 1:05d}.jpg"
-                    file.write_bytes(encode_picture(picture, "JPEG", quality=quality))
+                    file.write_bytes(encode_image(image, "JPEG", quality=quality))
                     drawn()
 
 
@@ -161,8 +161,8 @@ def draw_classification_sample(root: Path, train: int = 240, val: int = 40, seed
 
     Args:
         root: Folder of the set; its parents are created.
-        train, val: Number of pictures of each class in either split.
-        seed: Non-negative; another seed gives other pictures.
+        train, val: Number of images of each class in either split.
+        seed: Non-negative; another seed gives other images.
 
     Raises:
         UserError: A number is out of range, or `root` holds something that is not part of a drawn sample; nothing is

@@ -1,4 +1,4 @@
-"""The data sets of torchvision that have one class a picture."""
+"""The data sets of torchvision that have one class an image."""
 
 import inspect
 import threading
@@ -16,9 +16,9 @@ from torchvision import datasets
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.config.consent import asks_for
 from tasks.shared.data.image_data import SPLITS, splits_to_read
-from tasks.shared.data.image_set import Pictures
+from tasks.shared.data.image_set import Images
 from tasks.shared.errors import UserError
-from tasks.shared.images.decode import DAMAGE, from_pil, open_picture, read_bytes
+from tasks.shared.images.decode import DAMAGE, from_pil, open_image, read_bytes
 from tasks.shared.images.limits import out_of_memory
 from tasks.shared.terminal.escaped import printable
 
@@ -41,8 +41,8 @@ SETS: dict[str, tuple[Any, Any]] = {
 _OPENING = threading.RLock()
 
 
-class TorchvisionPictures(Pictures):
-    """One of torchvision's data sets; pictures are converted to RGB."""
+class TorchvisionImages(Images):
+    """One of torchvision's data sets; images are converted to RGB."""
 
     def __init__(self, dataset: Any, labels: np.ndarray, title: str):
         self.dataset, self.labels, self.title = dataset, labels, title
@@ -55,7 +55,7 @@ class TorchvisionPictures(Pictures):
 
 
 def _read(dataset: Any, index: int, name: str) -> tuple[Tensor, Any]:
-    """A set's picture and its label. Raises UserError, naming it, for what cannot be read."""
+    """A set's image and its label. Raises UserError, naming it, for what cannot be read."""
     try:
         with _our_opener():
             image, label = dataset[index]
@@ -68,12 +68,12 @@ def _read(dataset: Any, index: int, name: str) -> tuple[Tensor, Any]:
 
 @contextmanager
 def _our_opener() -> Iterator[None]:
-    """Where what torchvision opens by PIL is opened, and checked, as all pictures are."""
+    """Where what torchvision opens by PIL is opened, and checked, as all images are."""
 
     def open_file(fp: Any, mode: str = "r", formats: Any = None) -> Image.Image:
         if hasattr(fp, "read"):
-            return open_picture(np.frombuffer(fp.read(), np.uint8), "it")
-        return open_picture(read_bytes(Path(fp)), printable(fp))
+            return open_image(np.frombuffer(fp.read(), np.uint8), "it")
+        return open_image(read_bytes(Path(fp)), printable(fp))
 
     with _OPENING:  # one thread at a time: the name is the whole process's
         pils, Image.open = Image.open, open_file  # type: ignore[assignment]
@@ -104,7 +104,7 @@ def torchvision_set(
     """
     if not isinstance(name, str) or name not in SETS:
         raise UserError(
-            f"data.name={name!r}: expected a set of torchvision.datasets that has a class a picture and a training and "
+            f"data.name={name!r}: expected a set of torchvision.datasets that has a class an image and a training and "
             f"a test split: {', '.join(sorted(SETS))}"
         )
     if not isinstance(options, dict | None):
@@ -119,14 +119,14 @@ def torchvision_set(
     fetch = download and asks_for("data.download")
     made = {split: _open(name, root, {key: values[split]} | more, fetch) for split in opened}
     labels = {split: _labels_of(each, f"data.name={name}, {key}={values[split]}") for split, each in made.items()}
-    pictures: dict[str, Pictures] = {
-        split: TorchvisionPictures(each, labels[split], f"{name}/{split}") for split, each in made.items()
+    images: dict[str, Images] = {
+        split: TorchvisionImages(each, labels[split], f"{name}/{split}") for split, each in made.items()
     }
     first = made[opened[0]]
     known = getattr(first, "classes", None) or range(1 + max(int(y.max()) for y in labels.values()))
     # ImageNet's classes have several names each, of which the first need not be its alone, and ids.
     names = [str(each[0] if isinstance(each, tuple) else each) for each in known]
-    return ClassificationData(pictures, getattr(first, "wnids", names), names, **settings)
+    return ClassificationData(images, getattr(first, "wnids", names), names, **settings)
 
 
 def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> Any:
@@ -139,16 +139,16 @@ def _open(name: str, root: str, arguments: dict[str, Any], download: bool) -> An
     except ImportError as error:
         raise UserError(f"data.name={name}: torchvision reads it with a package that is absent: {error}") from error
     except (RuntimeError, ValueError, TypeError, OSError, URLError) as error:
-        told = ", ".join(f"{key}={value}" for key, value in arguments.items())
+        message = ", ".join(f"{key}={value}" for key, value in arguments.items())
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if not download and not isinstance(error, TypeError):
             reason += " (give data.download=true on this command line to fetch it)"
         more = f"; data.options takes arguments of torchvision.datasets.{name}" if isinstance(error, TypeError) else ""
-        raise UserError(f"data.name={name}, data.root={root}, {told}: {reason}{more}") from error
+        raise UserError(f"data.name={name}, data.root={root}, {message}: {reason}{more}") from error
 
 
 def _labels_of(dataset: Any, title: str) -> np.ndarray:
-    """All labels, from the list that the set holds, as asking for each reads its picture.
+    """All labels, from the list that the set holds, as asking for each reads its image.
 
     torchvision promises no list: where there is none by the names of today, each is asked for.
     """
@@ -157,10 +157,10 @@ def _labels_of(dataset: Any, title: str) -> np.ndarray:
     if listed is None and (samples := getattr(dataset, "_samples", None)) is not None:
         listed = [sample[-1] for sample in samples]
     if listed is None:
-        listed = [_read(dataset, index, f"{title}: picture {index}")[1] for index in range(len(dataset))]
+        listed = [_read(dataset, index, f"{title}: image {index}")[1] for index in range(len(dataset))]
     labels = np.asarray(listed)
     if labels.ndim == 2:  # QMNIST has more to say of each digit, its class first
         labels = labels[:, 0]
     if labels.dtype.kind not in "iu" or len(labels) == 0 or labels.min() < 0:
-        raise UserError(f"{title}: this split has pictures without a class; expected one that has a class for each")
+        raise UserError(f"{title}: this split has images without a class; expected one that has a class for each")
     return labels.astype(np.int64)

@@ -14,7 +14,7 @@ from tasks.shared.errors import UserError
 
 log = logging.getLogger(__name__)
 SEEN = (
-    "Stanford Dogs was taken from ImageNet: these weights have seen part of its test pictures, and accuracy on them is "
+    "Stanford Dogs was taken from ImageNet: these weights have seen part of its test images, and accuracy on them is "
     "too high to compare with the paper's, which had not (docs/dogs.md)"
 )
 
@@ -29,7 +29,7 @@ def stanford_dogs(
 ) -> ClassificationData:
     """Stanford Dogs as it is distributed; "val" is its test list. See `tasks.dogs.stanford.read_stanford_dogs`."""
     dogs = read_stanford_dogs(Path(root), tuple(splits_to_read(splits, options)), official=official, box_crop=box_crop)
-    return _with_breeds(dogs, dict(dogs.pictures), options)
+    return _with_breeds(dogs, dict(dogs.images), options)
 
 
 def web_dogs(
@@ -44,7 +44,7 @@ def web_dogs(
     splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> ClassificationData:
-    """Noisy pictures to train on; evaluated on the test pictures of Stanford Dogs in `test_root`, none of which, nor a
+    """Noisy images to train on; evaluated on the test images of Stanford Dogs in `test_root`, none of which, nor a
     near-duplicate, is trained on.
 
     Args:
@@ -52,46 +52,46 @@ def web_dogs(
         official: of `test_root`, see `read_stanford_dogs`.
         index: a CSV or Parquet file with the columns path and label, instead of class folders.
         guard: `distance` and `mirrored`, see `Guard`; None compares with nothing.
-        min_side: in pixels; pictures with a shorter side are left out.
+        min_side: in pixels; images with a shorter side are left out.
         cache: folder that keeps what was found out about each file.
     """
     if not isinstance(min_side, int) or min_side < 1:
         raise UserError(f"data.min_side={min_side!r}; expected a whole number of pixels from 1")
     dogs = read_stanford_dogs(Path(test_root), ("val",), official=official, key="data.test_root")
-    pictures, reports = dict(dogs.pictures), {}
+    images, reports = dict(dogs.images), {}
     if "train" in splits or options.get("evaluate_on") == "train":
         if not Path(root).is_dir():
             raise UserError(f"data.root={root}: no such folder; expected class folders, or what data.index names")
         listed = list_folders(Path(root), dogs.breeds) if index is None else list_index(
             Path(root), Path(index), dogs.breeds
         )  # fmt: skip
-        kept = keep_clean(Path(root), *listed, dogs.pictures["val"], _checked(guard), min_side, Path(cache))
-        pictures["train"], reports = kept.pictures, kept.reports
-    return _with_breeds(dogs, pictures, options, reports=reports)
+        kept = keep_clean(Path(root), *listed, dogs.images["val"], _checked(guard), min_side, Path(cache))
+        images["train"], reports = kept.images, kept.reports
+    return _with_breeds(dogs, images, options, reports=reports)
 
 
 def dogs_sample(root: str, *, train: int = 30, val: int = 30, draw_seed: int = 0, **options: Any) -> ClassificationData:
-    """The drawn sample in Stanford Dogs' layout, in `root`/stanford; train, val: pictures a class."""
-    place = Path(root) / "stanford"
-    draw_dogs_sample(place, train, val, draw_seed)
-    log.info("data: drawn sample pictures in %s (%d + %d a class); yours: data=stanford_dogs", place, train, val)
-    return stanford_dogs(str(place), official=False, **options)
+    """The drawn sample in Stanford Dogs' layout, in `root`/stanford; train, val: images a class."""
+    path = Path(root) / "stanford"
+    draw_dogs_sample(path, train, val, draw_seed)
+    log.info("data: drawn sample images in %s (%d + %d a class); yours: data=stanford_dogs", path, train, val)
+    return stanford_dogs(str(path), official=False, **options)
 
 
 def web_dogs_sample(
     root: str, *, train: int = 30, val: int = 30, web: int = 300, draw_seed: int = 0, **options: Any
 ) -> ClassificationData:
     """Its noisy part, written to `root`/web; web: files a class."""
-    test, place = Path(root) / "stanford", Path(root) / "web"
+    test, path = Path(root) / "stanford", Path(root) / "web"
     draw_dogs_sample(test, train, val, draw_seed)
-    draw_web_sample(place, train, val, web, draw_seed)
-    log.info("data: drawn noisy pictures in %s (%d a class); yours: data=web_dogs", place, web)
-    return web_dogs(str(place), str(test), official=False, **options)
+    draw_web_sample(path, train, val, web, draw_seed)
+    log.info("data: drawn noisy images in %s (%d a class); yours: data=web_dogs", path, web)
+    return web_dogs(str(path), str(test), official=False, **options)
 
 
-def _with_breeds(dogs: StanfordDogs, pictures: dict[str, Any], options: dict[str, Any], **more: Any) -> Any:
+def _with_breeds(dogs: StanfordDogs, images: dict[str, Any], options: dict[str, Any], **more: Any) -> Any:
     ids, names = [breed.id for breed in dogs.breeds], [breed.name for breed in dogs.breeds]
-    return ClassificationData(pictures, ids, names, seen_in={"imagenet": SEEN}, **options, **more)
+    return ClassificationData(images, ids, names, leak_warnings={"imagenet": SEEN}, **options, **more)
 
 
 def _checked(guard: dict[str, Any] | None) -> Guard | None:

@@ -60,8 +60,8 @@ def read_mat_list(file: Path) -> tuple[list[str], NDArray[np.int64]]:
 
 def _variables(content: memoryview, order: str) -> Iterator[memoryview]:
     left = LARGEST
-    for kind, packed in _elements(content, order, outside=True):
-        if kind == COMPRESSED:
+    for type_code, packed in _elements(content, order, outside=True):
+        if type_code == COMPRESSED:
             inflate = zlib.decompressobj()
             whole = inflate.decompress(packed, left + 1)
             if len(whole) > left or not inflate.eof:
@@ -70,28 +70,28 @@ def _variables(content: memoryview, order: str) -> Iterator[memoryview]:
             for inner, matrix in _elements(memoryview(whole), order):
                 if inner == MATRIX:
                     yield matrix
-        elif kind == MATRIX:
+        elif type_code == MATRIX:
             yield packed
 
 
 def _elements(content: memoryview, order: str, outside: bool = False) -> Iterator[Element]:
     """What lies one after the other in `content`; each begins with its type and length. outside: not in an array."""
-    big, place = "little" if order == "<" else "big", 0
-    while place < len(content):
-        if place + 8 > len(content):
+    big, position = "little" if order == "<" else "big", 0
+    while position < len(content):
+        if position + 8 > len(content):
             raise _Damaged("it is cut off")
-        kind = int.from_bytes(content[place : place + 4], big)  # type: ignore[arg-type]
-        length, start = kind >> 16, place + 4  # both in one number where the content takes four bytes at most
-        end = place + 8
+        type_code = int.from_bytes(content[position : position + 4], big)  # type: ignore[arg-type]
+        length, start = type_code >> 16, position + 4  # both in one number where the content takes four bytes at most
+        end = position + 8
         if not length:
-            length, start = int.from_bytes(content[place + 4 : end], big), end  # type: ignore[arg-type]
-            end += length if outside and kind == COMPRESSED else -(-length // 8) * 8
+            length, start = int.from_bytes(content[position + 4 : end], big), end  # type: ignore[arg-type]
+            end += length if outside and type_code == COMPRESSED else -(-length // 8) * 8
         elif length > 4:
             raise _Damaged("a short element with more than 4 bytes")
         if start + length > len(content):
             raise _Damaged("an element is longer than what it lies in")
-        yield kind & 0xFFFF, content[start : start + length]
-        place = end
+        yield type_code & 0xFFFF, content[start : start + length]
+        position = end
 
 
 def _array(matrix: memoryview, order: str) -> tuple[str, tuple[int, list[int], list[Element]]]:
@@ -101,13 +101,13 @@ def _array(matrix: memoryview, order: str) -> tuple[str, tuple[int, list[int], l
     flags, sides, name = (part for _, part in head)
     if len(flags) != 8 or len(sides) % 4 or not 8 <= len(sides) <= 64 or len(name) > 64:
         raise _Damaged("an array without a head")
-    kind = int(np.frombuffer(flags, f"{order}u4")[0]) & 0xFF
+    type_code = int(np.frombuffer(flags, f"{order}u4")[0]) & 0xFF
     dims = np.frombuffer(sides, f"{order}i4").tolist()
-    told = bytes(name).decode("ascii", "replace")
-    parts = list(islice(walk, MOST + 1)) if told in ("file_list", "labels", "") else []
+    variable = bytes(name).decode("ascii", "replace")
+    parts = list(islice(walk, MOST + 1)) if variable in ("file_list", "labels", "") else []
     if len(parts) > MOST:
-        raise _Damaged(f"{told} has more than {MOST:,} parts")
-    return told, (kind, dims, parts)
+        raise _Damaged(f"{variable} has more than {MOST:,} parts")
+    return variable, (type_code, dims, parts)
 
 
 def _vector(dims: list[int], found: int, what: str) -> None:
@@ -115,8 +115,8 @@ def _vector(dims: list[int], found: int, what: str) -> None:
         raise _Damaged(f"{what} has the sides {dims} and {found} values; expected one row or column")
 
 
-def _texts(kind: int, dims: list[int], parts: list[Element], order: str) -> list[str]:
-    if kind != CELL:
+def _texts(type_code: int, dims: list[int], parts: list[Element], order: str) -> list[str]:
+    if type_code != CELL:
         raise _Damaged("file_list is no cell array")
     _vector(dims, len(parts), "file_list")
     texts: list[str] = []
@@ -131,8 +131,8 @@ def _texts(kind: int, dims: list[int], parts: list[Element], order: str) -> list
     return texts
 
 
-def _numbers(kind: int, dims: list[int], parts: list[Element], order: str) -> NDArray[np.int64]:
-    if not 6 <= kind <= 15 or len(parts) != 1 or parts[0][0] not in NUMBERS:
+def _numbers(type_code: int, dims: list[int], parts: list[Element], order: str) -> NDArray[np.int64]:
+    if not 6 <= type_code <= 15 or len(parts) != 1 or parts[0][0] not in NUMBERS:
         raise _Damaged("labels are no numbers")
     dtype = np.dtype(f"{order}{NUMBERS[parts[0][0]]}")
     if len(parts[0][1]) % dtype.itemsize:

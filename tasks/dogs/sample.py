@@ -1,7 +1,7 @@
 """A drawn sample of fine-grained classes, in Stanford Dogs' own layout, and a noisy set as the web would give it.
 
-Twelve breeds that differ in ears and tail alone (`tasks.dogs.sample_drawing`). The noisy set holds more pictures, many
-in the wrong folder, files that are no pictures, and near-duplicates of test pictures; web_truth.csv says what is what.
+Twelve breeds that differ in ears and tail alone (`tasks.dogs.sample_drawing`). The noisy set holds more images, many
+in the wrong folder, files that are no images, and near-duplicates of test images; web_truth.csv says what is what.
 The same parameters give the same bytes in the same environment.
 """
 
@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from tasks.dogs.sample_drawing import EARS, TAILS, draw_picture
+from tasks.dogs.sample_drawing import EARS, TAILS, draw_image
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.files.writing import encode_picture
+from tasks.shared.files.writing import encode_image
 from tasks.shared.terminal.progress import counted, track
 
 VERSION = 2  # raise it whenever the drawing changes: existing sets are then redrawn
@@ -25,9 +25,9 @@ LOOKS = [(ears, tail) for ears in EARS for tail in TAILS]
 BREEDS = [f"n900000{number:02d}-{tail.title()}-tailed_{ears}_ear" for number, (ears, tail) in enumerate(LOOKS, start=1)]
 TRAIN, TEST, WEB = range(3)  # parts, for seeds
 
-WRONG = 0.25  # share of the noisy pictures in a folder that is not their breed's
-BROKEN, TINY = 0.03, 0.01  # shares of files that are no pictures, or far too small
-DUPLICATES = 2  # test pictures of each breed that the noisy set holds too
+WRONG = 0.25  # share of the noisy images in a folder that is not their breed's
+BROKEN, TINY = 0.03, 0.01  # shares of files that are no images, or far too small
+DUPLICATES = 2  # test images of each breed that the noisy set holds too
 QUALITY = (60, 95)  # of the JPEG files, both ends included
 TINY_SIZES = ((8, 8), (1, 90), (12, 10))
 PAGE = b"<!DOCTYPE html><html><body><h1>404 Not Found</h1></body></html>\n"
@@ -54,7 +54,7 @@ class WebFile(NamedTuple):
     path: str
     kind: str  # clean, wrong_label, broken, tiny or duplicate
     breed: str  # the folder it should be in, "" for what shows no dog
-    twin: str  # of a duplicate: the test picture
+    twin: str  # of a duplicate: the test image
     content: bytes
 
 
@@ -66,8 +66,8 @@ def draw_dogs_sample(root: Path, train: int = 30, val: int = 30, seed: int = 0) 
 
     Args:
         root: Folder of the set; its parents are created.
-        train, val: Pictures of each breed in the training list and in the test list.
-        seed: Non-negative; another seed gives other pictures.
+        train, val: Images of each breed in the training list and in the test list.
+        seed: Non-negative; another seed gives other images.
 
     Raises:
         UserError: A number is out of range, or `root` holds something that is not part of a drawn sample; nothing is
@@ -79,14 +79,14 @@ def draw_dogs_sample(root: Path, train: int = 30, val: int = 30, seed: int = 0) 
     files = {f"lists/{name}_list.mat": 1 for name in ("train", "test", "file")}
     for breed in BREEDS:
         number = breed.split("-")[0]
-        files |= {f"{place}/{breed}/{number}_*": train + val for place in ("Images", "Annotation")}
+        files |= {f"{position}/{breed}/{number}_*": train + val for position in ("Images", "Annotation")}
     keep_sample(root, wanted, files, lambda folder: _draw_official(folder, train, val, seed))
 
 
 def draw_web_sample(root: Path, train: int = 30, val: int = 30, web: int = 300, seed: int = 0) -> None:
     """Draw the noisy sample into `root`: a folder for each breed, and web_truth.csv; else as `draw_dogs_sample`.
 
-    train, val, seed: of the clean sample whose test pictures turn up in it. web: files in each breed's folder.
+    train, val, seed: of the clean sample whose test images turn up in it. web: files in each breed's folder.
     """
     if min(train, val, web) < 1 or seed < 0:
         numbers = f"data.train={train}, data.val={val}, data.web={web}, data.draw_seed={seed}"
@@ -121,21 +121,21 @@ def _draw_web(root: Path, train: int, val: int, web: int, seed: int) -> None:
             rows.writerow(each[:4])
 
 
-def _picture(seed: int, part: int, label: int, index: int) -> tuple[Image.Image, np.ndarray, np.random.Generator]:
-    """A picture of a breed, the same however many are drawn, and the dog's box."""
+def _image(seed: int, part: int, label: int, index: int) -> tuple[Image.Image, np.ndarray, np.random.Generator]:
+    """An image of a breed, the same however many are drawn, and the dog's box."""
     rng = np.random.default_rng((seed, part, label, index))
-    image, box = draw_picture(rng, *LOOKS[label], web=part == WEB)
+    image, box = draw_image(rng, *LOOKS[label], web=part == WEB)
     return image, box, rng
 
 
 def _stem(part: int, label: int, index: int, train: int) -> str:
-    """`n90000001-.../n90000001_7`: training pictures are counted first."""
+    """`n90000001-.../n90000001_7`: training images are counted first."""
     return f"{BREEDS[label]}/{BREEDS[label].split('-')[0]}_{1 + index + (train if part == TEST else 0)}"
 
 
 def _draw_one(root: Path, seed: int, part: int, label: int, index: int, train: int) -> str:
-    """One picture with its annotation; returns the name that the lists have."""
-    image, box, rng = _picture(seed, part, label, index)
+    """One image with its annotation; returns the name that the lists have."""
+    image, box, rng = _image(seed, part, label, index)
     stem = _stem(part, label, index, train)
     (root / "Images" / f"{stem}.jpg").write_bytes(_jpeg(image, rng))
     low, high = np.floor(box[:2]).astype(int), np.ceil(box[2:]).astype(int)
@@ -174,16 +174,16 @@ def _web_files(seed: int, train: int, val: int, web: int) -> Iterator[WebFile]:
         kinds = ["duplicate"] * twins + ["broken"] * broken + ["tiny"] * tiny + ["picture"] * plain
         rng.shuffle(kinds := kinds[:web])
         count = dict.fromkeys(kinds, 0)
-        for place, kind in enumerate(kinds):
-            number, path = count[kind], f"{breed}/{place + 1:05d}.jpg"
+        for position, kind in enumerate(kinds):
+            number, path = count[kind], f"{breed}/{position + 1:05d}.jpg"
             count[kind] += 1
             if kind == "picture":
                 wrong = rng.random() < WRONG
                 shown = int((label + wrong * rng.integers(1, len(BREEDS))) % len(BREEDS))
-                image, _, own = _picture(seed, WEB, shown, label * web + number)
+                image, _, own = _image(seed, WEB, shown, label * web + number)
                 yield WebFile(path, "wrong_label" if wrong else "clean", BREEDS[shown], "", _jpeg(image, own))
             elif kind == "duplicate":
-                image, _, own = _picture(seed, TEST, label, number)
+                image, _, own = _image(seed, TEST, label, number)
                 twin = f"{_stem(TEST, label, number, train)}.jpg"
                 guise = _guise(own, image, (DUPLICATES * label + number) % 5)
                 yield WebFile(path, kind, breed, twin, _jpeg(guise, rng))
@@ -191,12 +191,12 @@ def _web_files(seed: int, train: int, val: int, web: int) -> Iterator[WebFile]:
                 image = Image.new("RGB", TINY_SIZES[number % len(TINY_SIZES)], tuple(rng.integers(0, 256, 3).tolist()))
                 yield WebFile(path, kind, "", "", _jpeg(image, rng))
             else:
-                whole = _jpeg(_picture(seed, WEB, label, len(BREEDS) * web + number)[0], rng)
+                whole = _jpeg(_image(seed, WEB, label, len(BREEDS) * web + number)[0], rng)
                 yield WebFile(path, kind, "", "", (whole[: len(whole) // 2], b"", PAGE, b"a dog\n")[number % 4])
 
 
 def _guise(rng: np.random.Generator, image: Image.Image, kind: int) -> Image.Image:
-    """A picture as it turns up again: saved anew, resized, cropped by up to 3 % a side, brightened or mirrored."""
+    """An image as it turns up again: saved anew, resized, cropped by up to 3 % a side, brightened or mirrored."""
     if kind == 1:
         scale = rng.uniform(0.6, 1.5)
         return image.resize((round(image.width * scale), round(image.height * scale)), Image.Resampling.BICUBIC)
@@ -209,4 +209,4 @@ def _guise(rng: np.random.Generator, image: Image.Image, kind: int) -> Image.Ima
 
 
 def _jpeg(image: Image.Image, rng: np.random.Generator) -> bytes:
-    return encode_picture(image, "JPEG", quality=int(rng.integers(*QUALITY, endpoint=True)))
+    return encode_image(image, "JPEG", quality=int(rng.integers(*QUALITY, endpoint=True)))

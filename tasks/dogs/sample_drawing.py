@@ -1,9 +1,9 @@
-"""One picture of the drawn dogs sample: a cartoon dog in side view on clutter.
+"""One image of the drawn dogs sample: a cartoon dog in side view on clutter.
 
 Twelve breeds, four kinds of ears by three kinds of tails; nothing else tells them apart. Build, stance, the way it
 faces, coat, size, place, light and clutter are random in every breed.
 A dog is made of strokes: a middle line [n, 2] (x, y) and the radius at each of its points [n]. They are laid out in
-units of its trunk's length, x forward and y down, and brought into the picture's pixels at the end.
+units of its trunk's length, x forward and y down, and brought into the image's pixels at the end.
 """
 
 import math
@@ -17,17 +17,17 @@ from tasks.shared.samples.drawing import any_colour, background, lighten, noise,
 EARS = ("prick", "round", "drop", "folded")
 TAILS = ("flag", "curl", "bob")
 
-MIDDLE_SIDE = (138.0, 174.0)  # pixels: geometric mean of a picture's two sides
+MIDDLE_SIDE = (138.0, 174.0)  # pixels: geometric mean of an image's two sides
 PROPORTION = 0.14  # at most, either way: logarithm of a side over that mean, so that sides are 120 to 200 pixels
-SIZE = (0.75, 0.95)  # longer side of a dog's box, as a share of the picture's short side
+SIZE = (0.75, 0.95)  # longer side of a dog's box, as a share of the image's short side
 CROP = 0.875  # of the short side: the usual central crop, which keeps ears and tail
-OFF_CROP = 0.02  # of the short side: how far a dog may lie beyond its place in that crop; never out of the picture
+OFF_CROP = 0.02  # of the short side: how far a dog may lie beyond its place in that crop; never out of the image
 TURN = 0.16  # radians, at most, either way
 SATURATION = (0.1, 0.8)  # of coats
 CLUTTER_SATURATION = (0.0, 0.5)
 RIM = 0.022  # width of the line around each part
 FINE = 3  # dogs are drawn this many times larger, then averaged down, for smooth edges
-COVERED_SHARE = 0.35  # of the web pictures have two small pieces in front of the dog
+COVERED_SHARE = 0.35  # of the web images have two small pieces in front of the dog
 PIECE_SIZE = (0.03, 0.06)  # radius of such a piece, as a share of the short side
 
 Array = np.ndarray
@@ -180,7 +180,7 @@ def _coat(rng: np.random.Generator, width: int, height: int) -> tuple[Array, tup
     return colour * (1 + slope[0] * x + slope[1] * y)[..., None], (20, 16, 14) if dark else (240, 236, 228)
 
 
-def _draw_dog(rng: np.random.Generator, picture: Image.Image, ears: str, tail: str) -> Array:
+def _draw_dog(rng: np.random.Generator, image: Image.Image, ears: str, tail: str) -> Array:
     """Draw a dog over the middle of `picture`; return its box (left, top, right, bottom) in pixels."""
     groups = _dog(rng, ears, tail)
     turn, side = rng.uniform(-TURN, TURN), rng.choice([-1, 1])
@@ -194,11 +194,11 @@ def _draw_dog(rng: np.random.Generator, picture: Image.Image, ears: str, tail: s
     ]
     corners = np.concatenate([outline for outline, _ in layers])
     low, high = corners.min(0), corners.max(0)
-    short = min(picture.size)
+    short = min(image.size)
     scale = short * rng.uniform(*SIZE) / (high - low).max()
     extent = (high - low) * scale
     room = np.maximum(CROP * short - extent, 0) / 2 + OFF_CROP * short
-    corner = (picture.size - extent) / 2 + rng.uniform(-1, 1, 2) * room
+    corner = (image.size - extent) / 2 + rng.uniform(-1, 1, 2) * room
 
     margin = 6  # pixels around the box, for the halo
     left, top = (math.floor(start) - margin for start in corner)
@@ -214,34 +214,34 @@ def _draw_dog(rng: np.random.Generator, picture: Image.Image, ears: str, tail: s
     patch = Image.fromarray(coat.clip(0, 255).astype(np.uint8))
     patch.paste(line, mask=ink)
     halo = opacity.filter(ImageFilter.BoxBlur(3)).point([min(255, 2 * level) * 2 // 3 for level in range(256)])
-    picture.paste((255 - line[0],) * 3, (left, top), halo)  # so that a dog stands out from clutter of its colours
-    picture.paste(patch, (left, top), opacity)
+    image.paste((255 - line[0],) * 3, (left, top), halo)  # so that a dog stands out from clutter of its colours
+    image.paste(patch, (left, top), opacity)
     return np.concatenate([corner, corner + extent])
 
 
-def _scatter(rng: np.random.Generator, picture: Image.Image, box: Array, count: int) -> None:
+def _scatter(rng: np.random.Generator, image: Image.Image, box: Array, count: int) -> None:
     """Draw `count` small pieces anywhere in `box`."""
-    short, canvas = min(picture.size), picture.resize((2 * picture.width, 2 * picture.height))
+    short, canvas = min(image.size), image.resize((2 * image.width, 2 * image.height))
     draw = ImageDraw.Draw(canvas)
     for _ in range(count):
         centre, radius = rng.uniform(box[:2], box[2:]), short * rng.uniform(*PIECE_SIZE)
         corners = centre + radius * _unit(np.sort(rng.uniform(0, 2 * np.pi, 9)))
         draw.polygon((2 * corners).ravel().tolist(), any_colour(rng, SATURATION))
-    picture.paste(canvas.reduce(2))
+    image.paste(canvas.reduce(2))
 
 
-def draw_picture(rng: np.random.Generator, ears: str, tail: str, web: bool) -> tuple[Image.Image, Array]:
-    """A dog on clutter and its box (left, top, right, bottom), pixels from the picture's corner.
+def draw_image(rng: np.random.Generator, ears: str, tail: str, web: bool) -> tuple[Image.Image, Array]:
+    """A dog on clutter and its box (left, top, right, bottom), pixels from the image's corner.
 
-    Web pictures are more varied: more clutter, and small pieces in front of some of the dogs.
+    Web images are more varied: more clutter, and small pieces in front of some of the dogs.
     """
     middle, proportion = rng.uniform(*MIDDLE_SIDE), math.exp(rng.uniform(-PROPORTION, PROPORTION))
     width, height = round(middle * proportion), round(middle / proportion)
-    picture = background(rng, width, height, CLUTTER_SATURATION)
-    picture = lighten(picture, noise(rng, width, height, int(rng.integers(15, 50)), 40))
+    image = background(rng, width, height, CLUTTER_SATURATION)
+    image = lighten(image, noise(rng, width, height, int(rng.integers(15, 50)), 40))
     if web:
-        _scatter(rng, picture, np.array([0, 0, width, height]), int(rng.integers(4, 16)))
-    box = _draw_dog(rng, picture, ears, tail)
+        _scatter(rng, image, np.array([0, 0, width, height]), int(rng.integers(4, 16)))
+    box = _draw_dog(rng, image, ears, tail)
     if web and rng.random() < COVERED_SHARE:
-        _scatter(rng, picture, box, 2)
-    return photograph(rng, picture), box
+        _scatter(rng, image, box, 2)
+    return photograph(rng, image), box

@@ -1,4 +1,4 @@
-"""One look at every picture of a noisy set: can it be read, how large is it, and its perceptual hash. Kept on disk."""
+"""One look at every image of a noisy set: can it be read, how large is it, and its perceptual hash. Kept on disk."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ from PIL import Image
 
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import make_folder, probe_folder, whole_file
-from tasks.shared.images.decode import DAMAGE, open_picture, read_bytes
+from tasks.shared.images.decode import DAMAGE, open_image, read_bytes
 from tasks.shared.images.limits import KEY, out_of_memory
 from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)
 SIDE = 16  # of a hash: 256 bits, since 64 make strangers alike among millions of pairs
 BYTES = SIDE * SIDE // 8
-BLOCK = 20_000  # pictures between two writes: what an interruption loses at most
+BLOCK = 20_000  # images between two writes: what an interruption loses at most
 SCHEMA = pa.schema(
     {
         "name": pa.binary(), "bytes": pa.int64(), "changed": pa.int64(), "problem": pa.string(),
@@ -35,9 +35,9 @@ SCHEMA = pa.schema(
 class Scan(NamedTuple):
     """What was found, in the order of the names.
 
-    problem: (N,) texts as objects, why a picture cannot be read, "" for those that can. sides: (N, 2) int32, width and
+    problem: (N,) texts as objects, why an image cannot be read, "" for those that can. sides: (N, 2) int32, width and
     height in pixels.
-    hashes, mirrored: (N, 32) uint8, of the picture and of its mirror image; 0 for those that cannot be read.
+    hashes, mirrored: (N, 32) uint8, of the image and of its mirror image; 0 for those that cannot be read.
     """
 
     problem: np.ndarray
@@ -47,14 +47,14 @@ class Scan(NamedTuple):
 
 
 def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
-    """Look at the pictures `root`/name, all cores at once; those that have not changed are taken from `cache`.
+    """Look at the images `root`/name, all cores at once; those that have not changed are taken from `cache`.
 
     names: (N,) bytes. cache: a Parquet file, made or renewed; what an interrupted scan has done stays in it.
     """
     stats = np.array([_stamp(root / os.fsdecode(bytes(name))) for name in names], dtype=np.int64).reshape(-1, 2)
     known = _read_cache(cache)
-    place = _look_up(known, names, stats)
-    new = np.flatnonzero(place < 0)
+    row = _look_up(known, names, stats)
+    new = np.flatnonzero(row < 0)
     if len(new):
         log.info("looking at %d files of %s, once: %s keeps what is found", len(new), root, cache)
         probe_folder("data.cache", cache.parent)
@@ -62,7 +62,7 @@ def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
         parts = [] if known is None else [_without(known, names[new])]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # decoding and transforming leave Python's lock
             looked: list[tuple] = []
-            for found in track(_looks(pool, root, names[new]), "looking at pictures", len(new)):
+            for found in track(_looks(pool, root, names[new]), "looking at images", len(new)):
                 looked.append(found)
                 if len(looked) == BLOCK:
                     parts.append(_table(looked))
@@ -72,10 +72,10 @@ def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
             _write_cache(cache, pa.concat_tables(parts))
         log.info("looked at %.0f files a second", len(new) / (time.monotonic() - start))
         known = pa.concat_tables(parts)
-        place = _look_up(known, names, stats)
+        row = _look_up(known, names, stats)
     if known is None:  # no names at all
         known = SCHEMA.empty_table()
-    rows = known.take(pa.array(place))
+    rows = known.take(pa.array(row))
     return Scan(
         rows["problem"].to_numpy(zero_copy_only=False),
         np.stack([rows["width"].to_numpy(), rows["height"].to_numpy()], axis=1),
@@ -85,7 +85,7 @@ def scan(root: Path, names: np.ndarray, cache: Path) -> Scan:
 
 
 def perceptual_hash(image: Image.Image) -> bytes:
-    """256 bits: which low frequencies of the grey picture are above their median (pHash, bit for bit imagehash's)."""
+    """256 bits: which low frequencies of the grey image are above their median (pHash, bit for bit imagehash's)."""
     from scipy.fft import dct
 
     pixels = np.asarray(image.convert("L").resize((4 * SIDE, 4 * SIDE), Image.Resampling.LANCZOS))
@@ -100,7 +100,7 @@ def _looks(pool: ThreadPoolExecutor, root: Path, names: np.ndarray) -> Iterator[
         path = root / os.fsdecode(name)
         return name, *_stamp(path), *_look(path)
 
-    for start in range(0, len(names), BLOCK):  # not all at once: the pool would hold a task for every picture
+    for start in range(0, len(names), BLOCK):  # not all at once: the pool would hold a task for every image
         yield from pool.map(look, map(bytes, names[start : start + BLOCK]))
 
 
@@ -113,7 +113,7 @@ def _look(path: Path) -> tuple[str, int, int, bytes, bytes]:
     """Problem ("" for none), width, height, the hash and that of the mirror image."""
     nothing = bytes(BYTES)
     try:
-        with open_picture(read_bytes(path), "it") as image:
+        with open_image(read_bytes(path), "it") as image:
             width, height = image.size
             image.draft("L", (4 * SIDE * 2, 4 * SIDE * 2))  # JPEG: decoded small, which is all that a hash needs
             grey = image.convert("L")

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from tasks.dogs.mat_list import read_mat_list
-from tasks.shared.data.image_set import FolderPictures
+from tasks.shared.data.image_set import FolderImages
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside
 from tasks.shared.files.packing import packed
@@ -32,10 +32,10 @@ class Breed(NamedTuple):
 
 
 class StanfordDogs(NamedTuple):
-    """The set's classes in the order of its labels, and its pictures by split, "train" and "val" (the test list)."""
+    """The set's classes in the order of its labels, and its images by split, "train" and "val" (the test list)."""
 
     breeds: list[Breed]
-    pictures: dict[str, FolderPictures]
+    images: dict[str, FolderImages]
 
 
 def read_stanford_dogs(
@@ -45,8 +45,8 @@ def read_stanford_dogs(
 
     Args:
         splits: "train" and "val"; a list that is in neither is read for the classes alone, where it is there.
-        official: 120 classes and 12,000 + 8,580 pictures are expected, no less.
-        box_crop: pictures are cut to the largest box of their annotation.
+        official: 120 classes and 12,000 + 8,580 images are expected, no less.
+        box_crop: images are cut to the largest box of their annotation.
         key: the config key that `root` comes from.
 
     Raises UserError, all problems in one message.
@@ -69,14 +69,14 @@ def read_stanford_dogs(
             problems += _absent(root / "Annotation", files, ".jpg", "data.box_crop=true needs")
     if problems:
         raise UserError(f"{key}={root}: " + "\n".join(problems))
-    kind = BoxedPictures if box_crop else FolderPictures
+    dataset_type = BoxedImages if box_crop else FolderImages
     names = {split: packed([f.encode() for f in lists[split][0]], folder / LISTS[split]) for split in splits}
-    pictures = {split: kind(root / "Images", names[split], lists[split][1]) for split in splits}
-    return StanfordDogs(breeds, pictures)
+    images = {split: dataset_type(root / "Images", names[split], lists[split][1]) for split in splits}
+    return StanfordDogs(breeds, images)
 
 
-class BoxedPictures(FolderPictures):
-    """Pictures cut to the largest box of their annotation, which lies in Annotation/ beside Images/."""
+class BoxedImages(FolderImages):
+    """Images cut to the largest box of their annotation, which lies in Annotation/ beside Images/."""
 
     margin = 0.1  # of the box's sides, around it
 
@@ -118,7 +118,7 @@ def breed_of(folder: str) -> Breed:
 
 
 def largest_box(annotation: Path) -> tuple[float, float, float, float]:
-    """The largest box (left, top, right, bottom) of a picture's annotation, Pascal VOC's XML; pixels."""
+    """The largest box (left, top, right, bottom) of an image's annotation, Pascal VOC's XML; pixels."""
     try:
         boxes = [
             (float(box.findtext("xmin", "")), float(box.findtext("ymin", "")),
@@ -173,7 +173,7 @@ def _short_counts(breeds: list[Breed], lists: dict[str, tuple[list[str], np.ndar
         problems.append(f"{len(breeds)} classes; Stanford Dogs has {OFFICIAL_CLASSES}")
     for split, (files, _) in lists.items():
         if len(files) != OFFICIAL_COUNTS[split]:
-            problems.append(f"{LISTS[split]} names {len(files)} pictures; Stanford Dogs has {OFFICIAL_COUNTS[split]}")
+            problems.append(f"{LISTS[split]} names {len(files)} images; Stanford Dogs has {OFFICIAL_COUNTS[split]}")
     return [f"{'; '.join(problems)}. data.official=false takes other sets in this layout"] if problems else []
 
 
@@ -182,10 +182,10 @@ def _absent(folder: Path, files: list[str], suffix: str, who: str) -> list[str]:
     there: dict[str, set[str]] = {}
     absent = []
     for file in files:
-        name, picture = file.removesuffix(suffix).split("/") if suffix else file.split("/")
+        name, image = file.removesuffix(suffix).split("/") if suffix else file.split("/")
         if name not in there:
             there[name] = {e.name for e in os.scandir(folder / name)} if (folder / name).is_dir() else set()
-        if picture not in there[name]:
-            absent.append(f"{name}/{picture}")
+        if image not in there[name]:
+            absent.append(f"{name}/{image}")
     listed = ", ".join(absent[:3]) + (" ..." if len(absent) > 3 else "")
     return [f"{who} {len(files)} files, of which {len(absent)} are not in {folder}: {listed}"] if absent else []

@@ -1,4 +1,4 @@
-"""Dogs from the web: many pictures, noisy labels, files of all kinds, and never a picture of the test set."""
+"""Dogs from the web: many images, noisy labels, files of all kinds, and never an image of the test set."""
 
 import csv
 import hashlib
@@ -15,8 +15,8 @@ from PIL import Image, ImageOps
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import Scan, scan
 from tasks.dogs.stanford import Breed
-from tasks.shared.config.consent import cache_place
-from tasks.shared.data.image_set import FolderPictures, class_folders
+from tasks.shared.config.consent import cache_path
+from tasks.shared.data.image_set import FolderImages, class_folders
 from tasks.shared.data.table import read_columns
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside
@@ -24,11 +24,11 @@ from tasks.shared.files.packing import packed
 from tasks.shared.images.decode import to_pil
 
 log = logging.getLogger(__name__)
-PAIRS, SIDE = 8, 192  # of the picture that shows what the guard has found
+PAIRS, SIDE = 8, 192  # of the image that shows what the guard has found
 
 
 class Guard(NamedTuple):
-    """How alike a picture must be to one of the test set to be left out.
+    """How alike an image must be to one of the test set to be left out.
 
     distance: bits of 256 in which the hashes differ, at most. Of 600 photos of pets the closest strangers differ in 82,
         and a photo from itself at half the size in 10, brightened in 36, cropped by up to 3 % a side in 62.
@@ -42,7 +42,7 @@ class Guard(NamedTuple):
 class Kept(NamedTuple):
     """What may be trained on, and what was left out: files for the run's folder, by name."""
 
-    pictures: FolderPictures
+    images: FolderImages
     reports: dict[str, str | Image.Image]
 
 
@@ -55,9 +55,9 @@ def list_folders(root: Path, breeds: list[Breed]) -> tuple[np.ndarray, np.ndarra
     labels = _labels_of(folders, breeds, f"{root}: its folders are the classes")
     names, numbers = [], []
     for folder, label in zip(folders, labels, strict=True):
-        for place, _, files in sorted(os.walk(root / folder)):
+        for path, _, files in sorted(os.walk(root / folder)):
             inside = [f for f in sorted(files) if not f.startswith(".")]
-            names += [os.fsencode(os.path.relpath(Path(place, file), root)) for file in inside]
+            names += [os.fsencode(os.path.relpath(Path(path, file), root)) for file in inside]
             numbers += [label] * len(inside)
     return packed(names, root), np.array(numbers, np.int64)
 
@@ -81,16 +81,16 @@ def keep_clean(
     root: Path,
     names: np.ndarray,
     labels: np.ndarray,
-    test: FolderPictures,
+    test: FolderImages,
     guard: Guard | None,
     min_side: int,
     cache: Path,
 ) -> Kept:
-    """Leave out what is no picture, too small, or a near-duplicate of a test picture.
+    """Leave out what is no image, too small, or a near-duplicate of a test image.
 
     names, labels: of the candidates below `root`. cache: the folder that keeps the hashes of both sets.
     """
-    cache = cache_place("data.cache", cache, f"*_{'[0-9a-f]' * 12}.parquet")
+    cache = cache_path("data.cache", cache, f"*_{'[0-9a-f]' * 12}.parquet")
     found = scan(root, names, _cache_file(cache, root))
     reason = np.where(found.problem != "", "unreadable", "").astype(object)
     detail = found.problem.astype(object)
@@ -105,7 +105,7 @@ def keep_clean(
         pairs = list(zip(leaked, twin, strict=True))
     out, keep = np.flatnonzero(reason), np.flatnonzero(reason == "")
     counts = ", ".join(f"{n} {what}" for what, n in sorted(Counter(reason[out]).items())) or "none"
-    log.info("web pictures: %d found, %d left out (%s), see left_out.csv", len(names), len(out), counts)
+    log.info("web images: %d found, %d left out (%s), see left_out.csv", len(names), len(out), counts)
     if not len(keep):
         raise UserError(f"data.root={root}: of {len(names)} files none can be trained on ({counts})")
     text = io.StringIO()
@@ -113,20 +113,20 @@ def keep_clean(
     rows.writerow(["file", "reason", "detail"])
     rows.writerows([os.fsdecode(bytes(names[k])), reason[k], detail[k]] for k in out)
     reports: dict[str, str | Image.Image] = {"left_out.csv": text.getvalue()}
-    pictures = FolderPictures(root, names, labels)
+    images = FolderImages(root, names, labels)
     if pairs:
-        reports["near_duplicates.jpg"] = _draw_pairs(pictures, test, pairs)
-    return Kept(FolderPictures(root, names[keep], labels[keep]), reports)
+        reports["near_duplicates.jpg"] = _draw_pairs(images, test, pairs)
+    return Kept(FolderImages(root, names[keep], labels[keep]), reports)
 
 
 def _leaks(
-    found: Scan, fine: np.ndarray, test: FolderPictures, guard: Guard, cache: Path
+    found: Scan, fine: np.ndarray, test: FolderImages, guard: Guard, cache: Path
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of the pictures are near-duplicates, of which test picture, and the bits that differ."""
+    """Which of the images are near-duplicates, of which test image, and the bits that differ."""
     theirs = scan(test.root, test.names, _cache_file(cache, test.root))
     if bad := np.flatnonzero(theirs.problem != "").tolist():
         raise UserError(
-            f"{len(bad)} test pictures cannot be read, so nothing can be compared with them: {test.name(bad[0])}: "
+            f"{len(bad)} test images cannot be read, so nothing can be compared with them: {test.name(bad[0])}: "
             f"{theirs.problem[bad[0]]}"
         )
     hashes = np.concatenate([theirs.hashes, theirs.mirrored]) if guard.mirrored else theirs.hashes
@@ -151,17 +151,17 @@ def _plain(name: str) -> str:
 
 
 def _cache_file(folder: Path, root: Path) -> Path:
-    """A file of its own for each set of pictures."""
-    place = root.resolve()
-    return folder / f"{place.name}_{hashlib.sha256(os.fsencode(place)).hexdigest()[:12]}.parquet"
+    """A file of its own for each set of images."""
+    path = root.resolve()
+    return folder / f"{path.name}_{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}.parquet"
 
 
-def _draw_pairs(web: FolderPictures, test: FolderPictures, pairs: list[Any]) -> Image.Image:
-    """Some of the pictures that were left out (above), each with its test picture below."""
+def _draw_pairs(web: FolderImages, test: FolderImages, pairs: list[Any]) -> Image.Image:
+    """Some of the images that were left out (above), each with its test image below."""
     shown = [pairs[k] for k in np.linspace(0, len(pairs) - 1, min(PAIRS, len(pairs))).round().astype(int)]
     sheet = Image.new("RGB", (len(shown) * SIDE, 2 * SIDE), "white")
     for column, pair in enumerate(shown):
-        for row, (pictures, index) in enumerate(zip((web, test), pair, strict=True)):
-            picture = ImageOps.contain(to_pil(pictures.read(int(index))), (SIDE - 6, SIDE - 6))
-            sheet.paste(picture, (column * SIDE + 3, row * SIDE + 3))
+        for row, (images, index) in enumerate(zip((web, test), pair, strict=True)):
+            image = ImageOps.contain(to_pil(images.read(int(index))), (SIDE - 6, SIDE - 6))
+            sheet.paste(image, (column * SIDE + 3, row * SIDE + 3))
     return sheet

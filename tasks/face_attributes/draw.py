@@ -1,4 +1,4 @@
-"""Attributes as bars: those of a picture beside it, and how well each is told."""
+"""Attributes as bars: those of an image beside it, and how well each is told."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,13 +10,13 @@ from tasks.shared.files.writing import save_figure
 from tasks.shared.terminal.escaped import in_diagram
 
 ROW, COLUMN, ROWS = 22, 230, 20  # pixels of an attribute's row and of a column of them; rows in a column
-TALLEST = 480  # pixels that the picture is enlarged to at most
+TALLEST = 480  # pixels that the image is enlarged to at most
 
 
 def draw_attributes(
     image: Image.Image, names: Sequence[str], probabilities: Sequence[float], truth: Sequence[bool | None] | None = None
 ) -> Image.Image:
-    """The picture with a bar beside it for each attribute, as long as its probability; the line is at 0.5.
+    """The image with a bar beside it for each attribute, as long as its probability; the line is at 0.5.
 
     truth: what each attribute is, None where that is not known; bars of right decisions are green then, others red.
     """
@@ -26,9 +26,9 @@ def draw_attributes(
     sheet = Image.new("RGB", (photo.width + columns * COLUMN, height), (24, 24, 28))
     sheet.paste(photo, (0, (height - photo.height) // 2))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    for place, (name, probability) in enumerate(zip(names, probabilities, strict=True)):
-        left, top = photo.width + place // ROWS * COLUMN, place % ROWS * ROW
-        known = None if truth is None else truth[place]
+    for position, (name, probability) in enumerate(zip(names, probabilities, strict=True)):
+        left, top = photo.width + position // ROWS * COLUMN, position % ROWS * ROW
+        known = None if truth is None else truth[position]
         color = NEUTRAL if known is None else RIGHT if known == (probability > 0.5) else WRONG
         right = left + round((COLUMN - 6) * probability)
         draw.rectangle((left, top + 2, right, top + ROW - 2), fill=tuple(c // 2 for c in color))
@@ -54,8 +54,8 @@ def draw_precisions(
     networks = [("network", ours, "tab:blue")] + ([("teacher", teacher, "tab:orange")] if teacher is not None else [])
     thick = 0.8 / len(networks)
     for number, (label, values, color) in enumerate(networks):
-        places = [row + (0.5 - number) * thick * (len(networks) - 1) for row in range(len(shown))]
-        axes.barh(places, [values[k] or 0.0 for k in shown], thick, label=label, color=color)
+        positions = [row + (0.5 - number) * thick * (len(networks) - 1) for row in range(len(shown))]
+        axes.barh(positions, [values[k] or 0.0 for k in shown], thick, label=label, color=color)
     axes.set_yticks(range(len(shown)), [in_diagram(names[k]) for k in shown])
     axes.set(xlim=(0, 1), xlabel="average precision")
     if len(networks) > 1:

@@ -17,7 +17,7 @@ TEACHER = "teacher_"  # before the name of a figure of the teacher's
 
 
 class AttributeEvaluator:
-    """Collects logits and labels of each picture, as `tasks.shared.contract.Evaluator`, and the teacher's logits where
+    """Collects logits and labels of each image, as `tasks.shared.contract.Evaluator`, and the teacher's logits where
     targets have them.
 
     names: of the attributes, in the order of outputs and labels.
@@ -28,11 +28,11 @@ class AttributeEvaluator:
         self.reset()
 
     def reset(self) -> None:
-        self.indices: list[int] = []  # of the pictures in the data
+        self.indices: list[int] = []  # of the images in the data
         self.files: list[str] = []
         self.logits: list[Floats] = []
-        self.truth: list[Bools] = []  # as many as pictures, or none
-        self.teacher: list[Floats] = []  # as many as pictures, or none
+        self.truth: list[Bools] = []  # as many as images, or none
+        self.teacher: list[Floats] = []  # as many as images, or none
 
     def update(self, results: Sequence[Any], targets: Sequence[FaceTarget]) -> None:
         """results: `logits` (A,); targets: `index`, `file`, and `attributes` (A,) and `teacher` (A,) where known."""
@@ -52,8 +52,8 @@ class AttributeEvaluator:
         )
 
     def compute(self) -> dict[str, float]:
-        """`mean_ap`, over the attributes that any picture has, `attributes_left_out`, the number of the others, and
-        `accuracy`, the share of right decisions at probability 0.5; these of labelled pictures.
+        """`mean_ap`, over the attributes that any image has, `attributes_left_out`, the number of the others, and
+        `accuracy`, the share of right decisions at probability 0.5; these of labelled images.
 
         With a teacher `agreement`, the share of decisions that both make alike, `emulation` (footnote 2: cross-entropy
         against the teacher's probabilities, lower is better), the teacher's own figures as `teacher_<figure>`, and
@@ -91,11 +91,11 @@ class AttributeEvaluator:
             columns["emulation"] = emulation(*networks.values()).tolist()
         cells = ([_cell(value) for value in row] for row in zip(*columns.values(), strict=True))
         write_rows(folder / "attributes.csv", chain([columns], cells), "output")
-        answers = (
+        predictions = (
             [name, *(f"{p:.4f}" for p in 0.5 * (1 + np.tanh(logits / 2)))]
             for name, logits in zip(self.files, self.logits, strict=True)
         )
-        write_rows(folder / "predictions.csv", chain([["file", *self.names]], answers), "output")
+        write_rows(folder / "predictions.csv", chain([["file", *self.names]], predictions), "output")
 
     def _networks(self) -> dict[str, Floats]:
         """Logits (N, A): `""` for the network, `"teacher_"` for the teacher."""

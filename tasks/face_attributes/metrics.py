@@ -1,4 +1,4 @@
-"""How well scores tell which pictures have an attribute, and how near they are to a teacher's (Sec. 4.5)."""
+"""How well scores tell which images have an attribute, and how near they are to a teacher's (Sec. 4.5)."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,17 +8,17 @@ Bools = NDArray[np.bool_]
 
 
 def average_precision(scores: Floats, truth: Bools) -> float | None:
-    """Average precision of one attribute; None where no picture has it.
+    """Average precision of one attribute; None where no image has it.
 
-    The mean over the pictures that have it of the precision at their score, which is the share that has it of all
-    pictures with at least this score. No interpolation; equal scores count together, in whatever order they lie.
+    The mean over the images that have it of the precision at their score, which is the share that has it of all
+    images with at least this score. No interpolation; equal scores count together, in whatever order they lie.
     scores, truth: (N,).
     """
     positives = int(truth.sum())
     if positives == 0:
         return None
-    _, place = np.unique(-scores, return_inverse=True)  # 0 for the highest score, the same for equal ones
-    found, taken = np.bincount(place, truth), np.bincount(place)
+    _, rank = np.unique(-scores, return_inverse=True)  # 0 for the highest score, the same for equal ones
+    found, taken = np.bincount(rank, truth), np.bincount(rank)
     return float((found * found.cumsum() / taken.cumsum()).sum() / positives)
 
 
@@ -34,7 +34,7 @@ def mean_of_known(values: list[float | None]) -> float | None:
 
 
 def emulation(student: Floats, teacher: Floats) -> NDArray[np.float64]:
-    """Cross-entropy of the student's probabilities against the teacher's, by attribute (A,), in nats a picture.
+    """Cross-entropy of the student's probabilities against the teacher's, by attribute (A,), in nats an image.
 
     Footnote 2: its mean over the attributes is the emulation quality; lower is better, and the least that there is is
     the teacher's own entropy. student, teacher: logits (N, A).
@@ -45,5 +45,5 @@ def emulation(student: Floats, teacher: Floats) -> NDArray[np.float64]:
 
 
 def agreement(student: Floats, teacher: Floats) -> NDArray[np.float64]:
-    """The share of pictures that both decide alike, has it or has it not, by attribute (A,). Logits (N, A)."""
+    """The share of images that both decide alike, has it or has it not, by attribute (A,). Logits (N, A)."""
     return ((student > 0) == (teacher > 0)).mean(0)

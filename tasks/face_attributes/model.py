@@ -33,15 +33,15 @@ class FaceAttributes(PooledTask):
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
         num_classes: attributes.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         dropout: share of features that training drops.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
+        crop, crop_share: how whole images are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` refuses, and for values outside their range.
     """
 
-    curves = ("agreement", "mean_ap", "accuracy")
-    data_kind = "faces"
+    monitored_metrics = ("agreement", "mean_ap", "accuracy")
+    data_type = "faces"
 
     def __init__(
         self,
@@ -58,9 +58,9 @@ class FaceAttributes(PooledTask):
         super().__init__(backbone, num_classes, resolution, dropout=dropout, crop=crop, crop_share=crop_share)
 
     @classmethod
-    def count_outputs(cls, data: Any, taught: int | None) -> int:
+    def count_outputs(cls, data: Any, distilled: int | None) -> int:
         """The data's attributes, whatever else it knows; where it has none the teacher's."""
-        return len(data.info.get("attributes", ())) or taught or 0
+        return len(data.info.get("attributes", ())) or distilled or 0
 
     def loss(self, outputs: Tensor, targets: Sequence[FaceTarget]) -> dict[str, Tensor]:
         """Cross-entropy of each attribute, a mean over attributes and batch.
@@ -68,9 +68,9 @@ class FaceAttributes(PooledTask):
         outputs: logits (B, A). targets: `teacher` (A,) each, the teacher's logits; or where there is no teacher
         `attributes` (A,), 0 or 1.
         """
-        taught = "teacher" in targets[0]
-        given = torch.stack([target["teacher" if taught else "attributes"] for target in targets]).to(outputs.device)
-        wanted = given.float().sigmoid() if taught else given.float()
+        distilled = "teacher" in targets[0]
+        given = torch.stack([target["teacher" if distilled else "attributes"] for target in targets]).to(outputs.device)
+        wanted = given.float().sigmoid() if distilled else given.float()
         return {"cross_entropy": F.binary_cross_entropy_with_logits(outputs.float(), wanted)}
 
     def check_teacher(self, teacher: TeacherInfo, info: FaceInfo) -> None:
@@ -79,10 +79,10 @@ class FaceAttributes(PooledTask):
             raise UserError(
                 f"teacher {teacher.name}: tells {teacher.num_outputs} attributes, the student {count}; expected as many"
             )
-        if told := _first_other(info.get("attributes", []), teacher.class_names):
-            raise UserError(f"teacher {teacher.name}: its {told}; expected the same attributes in the same order")
+        if difference := _first_other(info.get("attributes", []), teacher.class_names):
+            raise UserError(f"teacher {teacher.name}: its {difference}; expected the same attributes in the same order")
 
-    def taught_info(self, teacher: TeacherInfo) -> FaceInfo:
+    def info_of_teacher(self, teacher: TeacherInfo) -> FaceInfo:
         return {} if teacher.class_names is None else {"attributes": list(teacher.class_names)}
 
     def check_info(self, info: dict[str, Any], source: str) -> None:
@@ -97,10 +97,10 @@ class FaceAttributes(PooledTask):
         theirs = data.info.get("attributes")
         names = info.get("attributes") or theirs or self._names(info)
         if theirs is not None and theirs != names:
-            told = _first_other(names, theirs)
+            difference = _first_other(names, theirs)
             raise UserError(
                 f"the data has other attributes than the network: {len(theirs)} of them, not {len(names)}"
-                f"{told and f', and {told}'}; expected the same in the same order"
+                f"{difference and f', and {difference}'}; expected the same in the same order"
             )
         if len(names) != self.head.out_features:
             raise UserError(f"the data has {len(names)} attributes, but the network tells {self.head.out_features}")

@@ -1,4 +1,4 @@
-"""Whether two pictures show one person."""
+"""Whether two images show one person."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.facenet.draw import Shown, draw_pair
 from tasks.facenet.pairs import Floats, listed_distances
-from tasks.shared.files.writing import write_picture, write_text
+from tasks.shared.files.writing import write_image, write_text
 from tasks.shared.images.decode import read_image, to_pil
 from tasks.shared.terminal.escaped import printable
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 def compare_two(files: tuple[Path, Path], vectors: Floats, threshold: float | None, output: Path) -> None:
-    """Tell the squared distance of two pictures, of embeddings (2, D), and below `threshold` that they show one person.
+    """Tell the squared distance of two images, of embeddings (2, D), and below `threshold` that they show one person.
 
     Leaves comparison.json and comparison.jpg in `output`.
     """
@@ -25,13 +25,13 @@ def compare_two(files: tuple[Path, Path], vectors: Floats, threshold: float | No
     one = None if threshold is None else distance < threshold
     verdict = {None: "no verdict", True: "one person", False: "two persons"}[one]
     limit = "no threshold: give task.threshold=..." if threshold is None else f"threshold {threshold:.4f}"
-    told = f"distance {distance:.4f}: {verdict} ({limit})"
+    message = f"distance {distance:.4f}: {verdict} ({limit})"
     first, second = map(printable, files)
     content = {"first": first, "second": second, "distance": distance, "threshold": threshold, "one_person": one}
     write_text(output / "comparison.json", json.dumps(content, indent=1, ensure_ascii=False) + "\n", "output")
     left, right = (to_pil(read_image(file, exif=True)) for file in files)
-    write_picture(output / "comparison.jpg", draw_pair(Shown(left, right, distance), told), "output")
-    log.info("%s and %s: %s", first, second, told)
+    write_image(output / "comparison.jpg", draw_pair(Shown(left, right, distance), message), "output")
+    log.info("%s and %s: %s", first, second, message)
 
 
 def threshold_of(own: float | None, figures: Mapping[str, float]) -> float | None:

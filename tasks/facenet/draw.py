@@ -1,4 +1,4 @@
-"""Pictures of embeddings: as a strip below a face, as ROC curves, and the pairs that are told wrong."""
+"""Images of embeddings: as a strip below a face, as ROC curves, and the pairs that are told wrong."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from tasks.facenet.pairs import Floats
 from tasks.shared.classification.draw import fit_text
 from tasks.shared.files.writing import save_figure
 
-STRIP, SMALLEST = 14, 256  # pixels: height of a strip, and a picture's least width
-TILE, CAPTION, GAP, SHOWN = 120, 24, 14, 6  # pixels of a picture, of a caption and between; pairs of each kind
+STRIP, SMALLEST = 14, 256  # pixels: height of a strip, and an image's least width
+TILE, CAPTION, GAP, SHOWN = 120, 24, 14, 6  # pixels of an image, of a caption and between; pairs of each kind
 COLORS = {"network": "tab:blue", "teacher": "tab:orange"}
 
 
 class Shown(NamedTuple):
-    """A pair of pictures to show, and the squared distance between their embeddings."""
+    """A pair of images to show, and the squared distance between their embeddings."""
 
     left: Image.Image
     right: Image.Image
@@ -26,7 +26,7 @@ class Shown(NamedTuple):
 
 
 def draw_embedding(image: Image.Image, vector: Floats, teacher: Floats | None = None) -> Image.Image:
-    """The picture with its embedding (D,) below: a field for each number, blue below 0, red above.
+    """The image with its embedding (D,) below: a field for each number, blue below 0, red above.
 
     teacher: another's embedding of it, drawn below, with the cosine between the two.
     """
@@ -37,12 +37,12 @@ def draw_embedding(image: Image.Image, vector: Floats, teacher: Floats | None = 
     text = CAPTION if teacher is not None else 0
     sheet = Image.new("RGB", (image.width, image.height + len(vectors) * STRIP + text), "white")
     sheet.paste(image)
-    for place, row in enumerate(vectors):
-        sheet.paste(_strip(row, image.width), (0, image.height + place * STRIP))
+    for position, row in enumerate(vectors):
+        sheet.paste(_strip(row, image.width), (0, image.height + position * STRIP))
     if teacher is not None:
-        told = f"cosine to the teacher, below: {cosine(vector, teacher):.3f}"
+        caption = f"cosine to the teacher, below: {cosine(vector, teacher):.3f}"
         font = ImageFont.load_default(size=15)
-        ImageDraw.Draw(sheet).text((4, sheet.height - CAPTION + 3), told, fill="black", font=font)
+        ImageDraw.Draw(sheet).text((4, sheet.height - CAPTION + 3), caption, fill="black", font=font)
     return sheet
 
 
@@ -93,23 +93,23 @@ def draw_mistakes(taken_for_one: Sequence[Shown], taken_for_two: Sequence[Shown]
     for number, (title, pairs) in enumerate(columns):
         left = GAP + number * (part + GAP)
         draw.text((left, GAP), fit_text(draw, title, font, part), fill="black", font=font)
-        for place, pair in enumerate(pairs):
-            top = 2 * GAP + CAPTION + place * (TILE + CAPTION + GAP)
+        for position, pair in enumerate(pairs):
+            top = 2 * GAP + CAPTION + position * (TILE + CAPTION + GAP)
             _paste_pair(sheet, pair, left, top, f"{pair.distance:.3f}, threshold {threshold:.3f}")
     return sheet
 
 
-def draw_pair(pair: Shown, told: str) -> Image.Image:
-    """Two pictures side by side, and what is told of them below."""
+def draw_pair(pair: Shown, caption: str) -> Image.Image:
+    """Two images side by side, and what is told of them below."""
     sheet = Image.new("RGB", (2 * TILE + 2 * GAP + GAP, TILE + CAPTION + 2 * GAP), "white")
-    _paste_pair(sheet, pair, GAP, GAP, told)
+    _paste_pair(sheet, pair, GAP, GAP, caption)
     return sheet
 
 
-def _paste_pair(sheet: Image.Image, pair: Shown, left: int, top: int, told: str) -> None:
-    for place, image in enumerate((pair.left, pair.right)):
+def _paste_pair(sheet: Image.Image, pair: Shown, left: int, top: int, caption: str) -> None:
+    for position, image in enumerate((pair.left, pair.right)):
         tile = ImageOps.contain(image.convert("RGB"), (TILE, TILE), Image.Resampling.BICUBIC)
         middle = ((TILE - tile.width) // 2, (TILE - tile.height) // 2)
-        sheet.paste(tile, (left + place * (TILE + GAP) + middle[0], top + middle[1]))
+        sheet.paste(tile, (left + position * (TILE + GAP) + middle[0], top + middle[1]))
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=14)
-    draw.text((left, top + TILE + 3), fit_text(draw, told, font, 2 * TILE + GAP), fill="black", font=font)
+    draw.text((left, top + TILE + 3), fit_text(draw, caption, font, 2 * TILE + GAP), fill="black", font=font)

@@ -1,4 +1,4 @@
-"""Embeddings of pictures, and the files that hold them."""
+"""Embeddings of images, and the files that hold them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,14 +21,14 @@ class Embedding(NamedTuple):
     vector: Tensor
 
 
-def save_embeddings(folder: Path, kind: str, files: Sequence[str], **vectors: Floats) -> Path:
-    """Write embeddings.npz, or embeddings.parquet (kind), of N pictures; returns its path.
+def save_embeddings(folder: Path, file_format: str, files: Sequence[str], **vectors: Floats) -> Path:
+    """Write embeddings.npz, or embeddings.parquet (kind), of N images; returns its path.
 
     files: (N,). vectors: by name, (N, D). The npz has these arrays; the Parquet table the column `file` and a list of
     numbers for each name.
     """
-    path = folder / f"embeddings.{kind}"
-    if kind == "npz":
+    path = folder / f"embeddings.{file_format}"
+    if file_format == "npz":
         with whole_file(path, "output") as part:
             np.savez(part, files=np.array(files, dtype=np.str_), **vectors)  # type: ignore[arg-type]
     else:

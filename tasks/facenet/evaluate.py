@@ -14,7 +14,7 @@ from tasks.facenet.metrics import Roc, fold_accuracy, needed
 from tasks.facenet.pair_sets import AllPairs, ListedPairs, PairSet
 from tasks.facenet.pairs import Floats, Ints, Nearest
 from tasks.shared.faces.dataset import FaceTarget
-from tasks.shared.files.writing import write_picture, write_rows
+from tasks.shared.files.writing import write_image, write_rows
 from tasks.shared.images.decode import to_pil
 from tasks.shared.processes.gathering import gathered
 
@@ -27,11 +27,11 @@ class FaceEvaluator:
     Args:
         far: the false accept rate at which VAL is told.
         convert: from a teacher's answers (N, D) to what the network learns, such as normalised.
-        pairs, folds: (P, 3) and (P,) or None: listed pairs of pictures, by index, the third number 1 for one person;
+        pairs, folds: (P, 3) and (P,) or None: listed pairs of images, by index, the third number 1 for one person;
             and the fold of each, for `accuracy`.
-        all_pairs: VAL is of all pairs of pictures, by identity, though some are listed; it is where none are.
-        picture: the original picture (3, H, W) uint8 of a target, to show which pairs are told wrong.
-        kind: of the embeddings' file, see `save_embeddings`.
+        all_pairs: VAL is of all pairs of images, by identity, though some are listed; it is where none are.
+        image: the original image (3, H, W) uint8 of a target, to show which pairs are told wrong.
+        file_format: of the embeddings' file, see `save_embeddings`.
     """
 
     def __init__(
@@ -42,19 +42,19 @@ class FaceEvaluator:
         pairs: Ints | None = None,
         folds: Ints | None = None,
         all_pairs: bool = False,
-        picture: Callable[[Any], Tensor] | None = None,
-        kind: str = "npz",
+        image: Callable[[Any], Tensor] | None = None,
+        file_format: str = "npz",
     ):
-        self.far, self.convert, self.picture, self.kind = far, convert, picture, kind
+        self.far, self.convert, self.image, self.file_format = far, convert, image, file_format
         self.pairs, self.folds, self.all_pairs = pairs, folds, all_pairs or pairs is None
         self.reset()
 
     def reset(self) -> None:
-        self.indices: list[int] = []  # of the pictures in the data
+        self.indices: list[int] = []  # of the images in the data
         self.files: list[str] = []
-        self.identities: list[int] = []  # as many as pictures, or none
+        self.identities: list[int] = []  # as many as images, or none
         self.vectors: list[Floats] = []
-        self.teacher: list[Floats] = []  # as many as pictures, or none
+        self.teacher: list[Floats] = []  # as many as images, or none
         self._rocs: dict[str, Roc] | None = None
 
     def update(self, results: Sequence[Any], targets: Sequence[FaceTarget]) -> None:
@@ -109,7 +109,7 @@ class FaceEvaluator:
         pairs.csv."""
         networks = self._networks()
         vectors = {f"{name}embedding": rows for name, rows in networks.items()}
-        save_embeddings(folder, self.kind, [self.files[k] for k in self._order()], **vectors)
+        save_embeddings(folder, self.file_format, [self.files[k] for k in self._order()], **vectors)
         (folder / "mistakes.jpg").unlink(missing_ok=True)  # of an earlier evaluation of a resumed run
         threshold = None
         if rocs := self._make_rocs():
@@ -120,23 +120,23 @@ class FaceEvaluator:
             self._save_pairs(networks[""], threshold, folder / "pairs.csv")
 
     def _order(self) -> Ints:
-        """Places of the pictures by their index: the same whatever process had which."""
+        """Places of the images by their index: the same whatever process had which."""
         return np.argsort(np.array(self.indices, np.int64), kind="stable")
 
     def _networks(self) -> dict[str, Floats]:
-        """Embeddings (N, D) in the order of the pictures: `""` for the network, `"teacher_"` for the teacher."""
+        """Embeddings (N, D) in the order of the images: `""` for the network, `"teacher_"` for the teacher."""
         lists = {"": self.vectors} | ({"teacher_": self.teacher} if self.teacher else {})
         order = self._order()
         return {name: np.stack(rows)[order] for name, rows in lists.items()}
 
     def _make_rocs(self) -> dict[str, Roc]:
-        """By the names of `_networks`; none where persons are not known, or too few pictures are here for this FAR."""
+        """By the names of `_networks`; none where persons are not known, or too few images are here for this FAR."""
         if self._rocs is None:
             self._rocs, pairs = {}, self._pairs()
             if pairs is not None and pairs.same > 0 and pairs.different >= needed(self.far):
                 self._rocs = {name: pairs.roc(vectors, self.far) for name, vectors in self._networks().items()}
             elif pairs is not None:
-                log.warning("val_at_far is left out: the pictures that were looked at have %d pairs of one person and "
+                log.warning("val_at_far is left out: the images that were looked at have %d pairs of one person and "
                             "%d of two, too few for task.far=%g", pairs.same, pairs.different, self.far)  # fmt: skip
         return self._rocs
 
@@ -146,39 +146,39 @@ class FaceEvaluator:
         return AllPairs(np.array(self.identities, np.int64)[self._order()]) if self.identities else None
 
     def _listed(self) -> tuple[ListedPairs, np.ndarray]:
-        """The listed pairs whose pictures are both here, and which of the list they are (P,), as bools."""
+        """The listed pairs whose images are both here, and which of the list they are (P,), as bools."""
         assert self.pairs is not None
         indices = np.array(self.indices)[self._order()]
-        place = np.full(max(indices.max(), self.pairs[:, :2].max()) + 1, -1)
-        place[indices] = np.arange(len(indices))
-        places = place[self.pairs[:, :2]]
-        kept = places.min(axis=1) >= 0
-        return ListedPairs(places[kept], self.pairs[kept, 2] == 1), kept
+        row_of = np.full(max(indices.max(), self.pairs[:, :2].max()) + 1, -1)
+        row_of[indices] = np.arange(len(indices))
+        indices = row_of[self.pairs[:, :2]]
+        kept = indices.min(axis=1) >= 0
+        return ListedPairs(indices[kept], self.pairs[kept, 2] == 1), kept
 
     def _draw_mistakes(self, vectors: Floats, threshold: float, path: Path) -> None:
         pairs = self._pairs()
-        if self.picture is None or pairs is None:
+        if self.image is None or pairs is None:
             return
         different, same = pairs.doubtful(vectors, SHOWN)
         for_one = self._shown(different, different.distances < threshold)
         for_two = self._shown(same, same.distances >= threshold)
         if for_one or for_two:
-            write_picture(path, draw_mistakes(for_one, for_two, threshold), "output")
+            write_image(path, draw_mistakes(for_one, for_two, threshold), "output")
 
     def _shown(self, pairs: Nearest, wrong: np.ndarray) -> list[Shown]:
-        assert self.picture is not None
-        indices, read = np.array(self.indices)[self._order()], self.picture
+        assert self.image is not None
+        indices, read = np.array(self.indices)[self._order()], self.image
         return [
             Shown(to_pil(read({"index": int(indices[a])})), to_pil(read({"index": int(indices[b])})), distance)
-            for (a, b), distance in zip(pairs.pictures[wrong], pairs.distances[wrong].tolist(), strict=True)
+            for (a, b), distance in zip(pairs.images[wrong], pairs.distances[wrong].tolist(), strict=True)
         ]
 
     def _save_pairs(self, vectors: Floats, threshold: float | None, path: Path) -> None:
         pairs, kept = self._listed()
         files = [self.files[k] for k in self._order()]
-        folds = [""] * len(pairs.places) if self.folds is None else self.folds[kept].tolist()
+        folds = [""] * len(pairs.indices) if self.folds is None else self.folds[kept].tolist()
         rows: list[list[Any]] = [["first", "second", "one_person", "fold", "distance", "taken_for_one"]]
-        columns = (pairs.places.tolist(), pairs.shows_one.tolist(), folds, pairs.distances(vectors).tolist())
+        columns = (pairs.indices.tolist(), pairs.shows_one.tolist(), folds, pairs.distances(vectors).tolist())
         for (first, second), one, fold, distance in zip(*columns, strict=True):
             taken = "" if threshold is None else int(distance < threshold)
             rows.append([files[first], files[second], int(one), fold, f"{distance:.6f}", taken])

@@ -1,4 +1,4 @@
-"""How well distances tell whether two pictures show one person (Sec. 4.7; Schroff et al. 2015, Sec. 4).
+"""How well distances tell whether two images show one person (Sec. 4.7; Schroff et al. 2015, Sec. 4).
 
 At a threshold d, pairs nearer than d are taken for one person. VAL(d) is the share of the pairs of one person that are,
 FAR(d) that of the pairs of two.
@@ -39,8 +39,8 @@ class Roc:
         must be more than `allowed(far, different)`.
         """
         threshold = self.nearest[allowed(far, self.different)]
-        place = int(np.searchsorted(self.distances, threshold))
-        return (int(self.accepted[place - 1]) / self.same if place else 0.0), float(threshold)
+        index = int(np.searchsorted(self.distances, threshold))
+        return (int(self.accepted[index - 1]) / self.same if index else 0.0), float(threshold)
 
     def auc(self) -> float:
         """The share of (pair of one person, pair of two) where the first is nearer; half of those that are equal."""
@@ -88,13 +88,13 @@ def check_far(far: float, same: int, different: int) -> None:
     """Raise UserError where so many pairs of one person, and of two, cannot tell VAL at `far`."""
     if same == 0:
         raise UserError(
-            f"task.far={far:g}: none of the {different} pairs of validation pictures shows one person; expected people "
-            "with two pictures or more"
+            f"task.far={far:g}: none of the {different} pairs of validation images shows one person; expected people "
+            "with two images or more"
         )
     if different < needed(far):
         least = f"a FAR of {1 / different:.2g} is the least that they resolve" if different else "there is no FAR"
         raise UserError(
-            f"task.far={far:g}: the validation pictures have {different} pairs of two persons, {least}; expected at "
+            f"task.far={far:g}: the validation images have {different} pairs of two persons, {least}; expected at "
             f"least {needed(far)} such pairs, or a larger task.far"
         )
 
@@ -114,8 +114,8 @@ def fold_accuracy(distances: Floats, same: NDArray[np.bool_], folds: Ints) -> tu
 
 
 def _best_threshold(distances: Floats, same: NDArray[np.bool_]) -> float:
-    values, place = np.unique(distances.astype(np.float64), return_inverse=True)
-    gained = np.bincount(place, np.where(same, 1, -1), len(values)).cumsum()  # by accepting up to each value
+    values, index = np.unique(distances.astype(np.float64), return_inverse=True)
+    gained = np.bincount(index, np.where(same, 1, -1), len(values)).cumsum()  # by accepting up to each value
     best = int(np.argmax(np.concatenate([[0], gained])))
     bounds = np.concatenate([[-np.inf], (values[1:] + values[:-1]) / 2, [np.inf]])
     return float(bounds[best])

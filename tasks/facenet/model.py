@@ -34,22 +34,22 @@ class FaceNet(PooledTask):
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
         num_classes: identities to learn from; 0 learns from a teacher alone.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         width: numbers of an embedding.
         normalise: embeddings have length 1, and the teacher's are brought to it; False takes both as they are.
         dropout: share of features that training drops.
         identities: `scale` and `margin` of `MarginLoss`.
         far: the false accept rate at which VAL is told.
         pairs: "listed", those that the data lists, and all where it lists none; or "all".
-        threshold: of squared distance, below which two pictures are taken for one person's; None is the run's own.
+        threshold: of squared distance, below which two images are taken for one person's; None is the run's own.
         embeddings: "npz" or "parquet", how they are saved.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
+        crop, crop_share: how whole images are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` and `MarginLoss` refuse, and for values outside their range.
     """
 
-    curves = ("cosine", "val_at_far", "auc", "accuracy")
-    data_kind = "faces"
+    monitored_metrics = ("cosine", "val_at_far", "auc", "accuracy")
+    data_type = "faces"
     compares = True
 
     def __init__(
@@ -84,9 +84,9 @@ class FaceNet(PooledTask):
         self.identities = MarginLoss(num_classes, width, **margin) if num_classes else None  # of use in training alone
 
     @classmethod
-    def count_outputs(cls, data: Any, taught: int | None) -> int:
+    def count_outputs(cls, data: Any, teacher_dim: int | None) -> int:
         """The identities to train on; none where there is a teacher, and no label is looked at."""
-        if taught is not None:
+        if teacher_dim is not None:
             return 0
         if (identities := data.identities("train")) is None:
             raise UserError(
@@ -137,8 +137,8 @@ class FaceNet(PooledTask):
             pairs=data.pairs,
             folds=data.folds,
             all_pairs=listed is None,
-            picture=data.picture,
-            kind=self.embeddings,
+            image=data.image,
+            file_format=self.embeddings,
         )
 
     def draw(
@@ -154,11 +154,13 @@ class FaceNet(PooledTask):
         return {"embedding": result.vector.tolist()}
 
     def summarise(
-        self, files: Sequence[str | Path], answers: list[dict[str, Any]], figures: dict[str, float], output: Path
+        self, files: Sequence[str | Path], predictions: list[dict[str, Any]], figures: dict[str, float], output: Path
     ) -> None:
-        """The embeddings of all pictures as one file, and of two whether they show one person."""
-        vectors = np.array([answer["answer"]["embedding"] for answer in answers], np.float32)
-        path = save_embeddings(output, self.embeddings, [answer["file"] for answer in answers], embedding=vectors)
+        """The embeddings of all images as one file, and of two whether they show one person."""
+        vectors = np.array([prediction["answer"]["embedding"] for prediction in predictions], np.float32)
+        path = save_embeddings(
+            output, self.embeddings, [prediction["file"] for prediction in predictions], embedding=vectors
+        )
         log.info("embeddings: %s, %d of %d numbers", path, *vectors.shape)
         if len(files) == 2 and all(Path(file).is_file() for file in files):  # not two frames of a film
             compare_two((Path(files[0]), Path(files[1])), vectors, threshold_of(self.threshold, figures), output)

@@ -1,4 +1,4 @@
-"""Which pairs of pictures embeddings are judged by: all that there are, or listed ones."""
+"""Which pairs of images embeddings are judged by: all that there are, or listed ones."""
 
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from tasks.facenet.pairs import (
 
 
 class PairSet(Protocol):
-    """Pairs of pictures, by their places in embeddings (N, D). same, different: pairs of one person, and of two."""
+    """Pairs of images, by their places in embeddings (N, D). same, different: pairs of one person, and of two."""
 
     same: int
     different: int
@@ -33,7 +33,7 @@ class PairSet(Protocol):
 
 
 class AllPairs:
-    """Each picture with each other. identities: (N,) int64."""
+    """Each image with each other. identities: (N,) int64."""
 
     def __init__(self, identities: Ints):
         self.identities = identities
@@ -50,13 +50,13 @@ class AllPairs:
 class ListedPairs:
     """places: (P, 2) int64; shows_one: (P,), whether a pair shows one person."""
 
-    def __init__(self, places: Ints, shows_one: NDArray[np.bool_]):
-        self.places, self.shows_one = places, shows_one
+    def __init__(self, indices: Ints, shows_one: NDArray[np.bool_]):
+        self.indices, self.shows_one = indices, shows_one
         self.same, self.different = int(shows_one.sum()), int((~shows_one).sum())
 
     def distances(self, vectors: Floats) -> Floats:
         """(P,)."""
-        return listed_distances(vectors, self.places)
+        return listed_distances(vectors, self.indices)
 
     def roc(self, vectors: Floats, far: float) -> Roc:
         distances = self.distances(vectors)
@@ -66,5 +66,5 @@ class ListedPairs:
         distances = self.distances(vectors)
         nearest, farthest = np.argsort(distances, kind="stable"), np.argsort(-distances, kind="stable")
         chosen = nearest[~self.shows_one[nearest]][:count], farthest[self.shows_one[farthest]][:count]
-        different, same = (Nearest(distances[rows], self.places[rows]) for rows in chosen)
+        different, same = (Nearest(distances[rows], self.indices[rows]) for rows in chosen)
         return different, same

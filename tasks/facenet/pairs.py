@@ -1,7 +1,7 @@
 """Distances between embeddings, of listed pairs and of all.
 
-All pairs of N pictures are many: 87.5 million of LFW's 13,233. They are made a block of rows at a time and never held
-together. Distances are squared L2, computed in float64 and rounded to float32, so that pictures that are the same have
+All pairs of N images are many: 87.5 million of LFW's 13,233. They are made a block of rows at a time and never held
+together. Distances are squared L2, computed in float64 and rounded to float32, so that images that are the same have
 the same distances wherever their rows lie.
 """
 
@@ -14,20 +14,20 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-ROWS = 256  # pictures in a block
+ROWS = 256  # images in a block
 CHUNK = 1 << 24  # distances that are handed on together: 64 MiB
 ROUNDING = 1e-12  # what is left of equal float64 numbers, as a share of them
 
 
 class Nearest(NamedTuple):
-    """Pairs with something in common: distances (K,), and pictures (K, 2) by their place in the embeddings."""
+    """Pairs with something in common: distances (K,), and images (K, 2) by their place in the embeddings."""
 
     distances: Floats
-    pictures: Ints
+    images: Ints
 
 
 def count_pairs(identities: Ints) -> tuple[int, int]:
-    """How many of all pairs of pictures with these identities (N,) show one person, and how many two."""
+    """How many of all pairs of images with these identities (N,) show one person, and how many two."""
     sizes = np.unique(identities, return_counts=True)[1].astype(np.int64)
     same, count = int((sizes * (sizes - 1) // 2).sum()), len(identities)
     return same, count * (count - 1) // 2 - same
@@ -63,18 +63,18 @@ def different_distances(embeddings: Floats, identities: Ints) -> Iterator[Floats
 def farthest_same(embeddings: Floats, identities: Ints, count: int) -> Nearest:
     """The `count` pairs of one person that are farthest apart, the farthest first."""
     best = _empty()
-    for places, block, same, _ in _blocks(embeddings, identities, same_only=True):
-        best = _keep(best, -block, same, places, count)
-    return Nearest(-best.distances, best.pictures)
+    for indices, block, same, _ in _blocks(embeddings, identities, same_only=True):
+        best = _keep(best, -block, same, indices, count)
+    return Nearest(-best.distances, best.images)
 
 
 def nearest_different(embeddings: Floats, identities: Ints, count: int) -> Nearest:
     """The `count` pairs of two persons that are nearest, the nearest first."""
     best = _empty()
-    for places, block, _, different in _blocks(embeddings, identities):
+    for indices, block, _, different in _blocks(embeddings, identities):
         mask = np.ones(block.shape, bool)
         mask[:, : different.shape[1]] = different
-        best = _keep(best, block, mask, places, count)
+        best = _keep(best, block, mask, indices, count)
     return best
 
 
@@ -82,25 +82,25 @@ def _empty() -> Nearest:
     return Nearest(np.empty(0, np.float32), np.empty((0, 2), np.int64))
 
 
-def _keep(best: Nearest, block: Floats, mask: NDArray[np.bool_], places: tuple[Ints, Ints], count: int) -> Nearest:
+def _keep(best: Nearest, block: Floats, mask: NDArray[np.bool_], indices: tuple[Ints, Ints], count: int) -> Nearest:
     """The `count` smallest of those so far and those of a block that `mask` names."""
     values = np.where(mask, block, np.inf).ravel()
     first = np.argpartition(values, min(count, len(values)) - 1)[:count]
     first = first[np.isfinite(values[first])]
     row, column = np.unravel_index(first, block.shape)
     distances = np.concatenate([best.distances, values[first]])
-    pictures = np.concatenate([best.pictures, np.stack([places[0][row], places[1][column]], 1)])
-    order = np.lexsort((pictures[:, 1], pictures[:, 0], distances))[:count]
-    return Nearest(distances[order], pictures[order])
+    images = np.concatenate([best.images, np.stack([indices[0][row], indices[1][column]], 1)])
+    order = np.lexsort((images[:, 1], images[:, 0], distances))[:count]
+    return Nearest(distances[order], images[order])
 
 
 def _blocks(
     embeddings: Floats, identities: Ints, same_only: bool = False
 ) -> Iterator[tuple[tuple[Ints, Ints], Floats, NDArray[np.bool_], NDArray[np.bool_]]]:
-    """Every pair once: the pictures of rows and columns, the distances between them (R, C), and which of the first M
+    """Every pair once: the images of rows and columns, the distances between them (R, C), and which of the first M
     columns' are pairs of one person, and of two, both (R, M). `same_only`: C is M, else all others are of two.
 
-    Pictures are taken person by person, so that beyond the last person of a block nothing has to be compared.
+    Images are taken person by person, so that beyond the last person of a block nothing has to be compared.
     """
     order = np.argsort(identities, kind="stable")
     people = identities[order]

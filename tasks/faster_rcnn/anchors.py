@@ -22,7 +22,7 @@ def anchor_sizes(scales: Sequence[float], ratios: Sequence[float]) -> Tensor:
 
 
 def make_anchors(sizes: Tensor, rows: int, columns: int, stride: int) -> Tensor:
-    """Anchors (rows * columns * K, 4) xyxy in pixels of the resized picture, not clipped.
+    """Anchors (rows * columns * K, 4) xyxy in pixels of the resized image, not clipped.
 
     sizes: (K, 2). Each place of the map has its anchors around (column * stride, row * stride), as the TF object
     detection API has them. Order: row, column, size.

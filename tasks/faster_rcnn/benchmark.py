@@ -27,7 +27,7 @@ OBJECTS = 12
 
 
 class Case(NamedTuple):
-    """side: of the picture in pixels. noise: how far what the anchors near an object say of its box lies apart, in the
+    """side: of the image in pixels. noise: how far what the anchors near an object say of its box lies apart, in the
     coder's units. looked_at: how many of the best proposals torchvision looks at; where the anchors agree, too few of
     its 1000 would survive. threshold: of the scores."""
 
@@ -46,8 +46,8 @@ CASES = {
 }
 
 
-class Picture(NamedTuple):
-    """What both stages may say of a picture of `side` pixels: logits (A, 2), offsets (A, 4) and anchors (A, 4), then
+class Example(NamedTuple):
+    """What both stages may say of an image of `side` pixels: logits (A, 2), offsets (A, 4) and anchors (A, 4), then
     class_logits (TOTAL, CLASSES + 1) and box_offsets (TOTAL, CLASSES, 4) of the proposals (TOTAL, 4)."""
 
     side: int
@@ -60,7 +60,7 @@ class Picture(NamedTuple):
 
 
 def postprocess_suite(options: Options) -> Suite:
-    """What follows the network's layers in the first stage, the second and both, one picture, on the CPU.
+    """What follows the network's layers in the first stage, the second and both, one image, on the CPU.
 
     First stage: decoding, clipping and suppression; `propose` against `BoxCoder.decode` and
     `RegionProposalNetwork.filter_proposals`. Second stage, of 300 proposals and 90 classes: softmax, decoding, clipping
@@ -72,20 +72,20 @@ def postprocess_suite(options: Options) -> Suite:
     return Suite("ours against torchvision's Faster-RCNN", results)
 
 
-def our_proposals(picture: Picture) -> Tensor:
+def our_proposals(image: Example) -> Tensor:
     """(N, 4), best first."""
-    batch = picture.logits[None], picture.offsets[None]
-    boxes, found = propose(*batch, picture.anchors, TOTAL, PROPOSAL_IOU, picture.side, picture.side)
+    batch = image.logits[None], image.offsets[None]
+    boxes, found = propose(*batch, image.anchors, TOTAL, PROPOSAL_IOU, image.side, image.side)
     return boxes[0, : int(found[0])]
 
 
-def our_detections(picture: Picture, threshold: float) -> Detections:
+def our_detections(image: Example, threshold: float) -> Detections:
     return detect(
-        picture.class_logits,
-        picture.box_offsets,
-        picture.proposals,
-        picture.side,
-        picture.side,
+        image.class_logits,
+        image.box_offsets,
+        image.proposals,
+        image.side,
+        image.side,
         score_threshold=threshold,
         iou_threshold=IOU,
         per_class=PER_CLASS,
@@ -96,31 +96,31 @@ def our_detections(picture: Picture, threshold: float) -> Detections:
 class Torchvision:
     """The parts of its network that follow the layers, and their inputs as its layers would give them."""
 
-    def __init__(self, picture: Picture, looked_at: int, threshold: float):
-        self.size, self.picture = [(picture.side, picture.side)], picture
+    def __init__(self, image: Example, looked_at: int, threshold: float):
+        self.size, self.image = [(image.side, image.side)], image
         counts = {"testing": looked_at}, {"testing": TOTAL}
         self.rpn = RegionProposalNetwork(nn.Identity(), nn.Identity(), 0.7, 0.3, 256, 0.5, *counts, PROPOSAL_IOU).eval()  # type: ignore[arg-type]
-        self.objectness = (picture.logits[:, 1] - picture.logits[:, 0])[None]  # one logit an anchor
+        self.objectness = (image.logits[:, 1] - image.logits[:, 0])[None]  # one logit an anchor
         self.heads = RoIHeads(None, None, None, 0.5, 0.5, 64, 0.25, SCALES, threshold, IOU, TOTAL)
         self.rpn.box_coder = self.heads.box_coder  # of the same scales
-        self.box_offsets = F.pad(picture.box_offsets, (0, 0, 1, 0)).flatten(1)  # a row for background too
+        self.box_offsets = F.pad(image.box_offsets, (0, 0, 1, 0)).flatten(1)  # a row for background too
 
     def proposals(self) -> Tensor:
-        anchors = [self.picture.anchors]
-        boxes = self.rpn.box_coder.decode(self.picture.offsets, anchors).view(1, -1, 4)
+        anchors = [self.image.anchors]
+        boxes = self.rpn.box_coder.decode(self.image.offsets, anchors).view(1, -1, 4)
         (found,), _ = self.rpn.filter_proposals(boxes, self.objectness, self.size, [len(anchors[0])])
         return found
 
     def detections(self) -> Detections:
-        inputs = self.picture.class_logits, self.box_offsets, [self.picture.proposals], self.size
+        inputs = self.image.class_logits, self.box_offsets, [self.image.proposals], self.size
         (boxes,), (scores,), (labels,) = self.heads.postprocess_detections(*inputs)
         return Detections(boxes, scores, labels - 1)
 
 
 def _compare(name: str, case: Case, rounds: int) -> list[Result]:
-    picture = draw_picture(case.side, case.noise)
-    peer = Torchvision(picture, case.looked_at, case.threshold)
-    proposals, detections = partial(our_proposals, picture), partial(our_detections, picture, case.threshold)
+    image = draw_image(case.side, case.noise)
+    peer = Torchvision(image, case.looked_at, case.threshold)
+    proposals, detections = partial(our_proposals, image), partial(our_detections, image, case.threshold)
     ours, theirs = proposals(), peer.proposals()
     same = {
         "first stage": len(ours) == len(theirs) and bool(((ours - theirs).abs() <= NEAR).all()),
@@ -131,14 +131,14 @@ def _compare(name: str, case: Case, rounds: int) -> list[Result]:
         "second stage": (detections, peer.detections),
         "both": (lambda: (proposals(), detections()), lambda: (peer.proposals(), peer.detections())),
     }
-    facts = {"pairs": int((picture.class_logits.softmax(-1)[:, 1:] > case.threshold).sum())}
+    facts = {"pairs": int((image.class_logits.softmax(-1)[:, 1:] > case.threshold).sum())}
     return [
         Result(f"{name}: {part}", facts, compare(*both, rounds), {"same": same.get(part, all(same.values()))})
         for part, both in sides.items()
     ]
 
 
-def draw_picture(side: int, noise: float, seed: int = 0) -> Picture:
+def draw_image(side: int, noise: float, seed: int = 0) -> Example:
     """The anchors near one of a few objects agree about its box up to `noise`, the others say anything; two of five
     proposals are sure of some class."""
     draw = torch.Generator().manual_seed(seed)
@@ -160,5 +160,5 @@ def draw_picture(side: int, noise: float, seed: int = 0) -> Picture:
     sure = torch.arange(0, TOTAL, 5)[:, None].add(torch.arange(2)).flatten()
     class_logits[sure, torch.randint(1, CLASSES + 1, sure.shape, generator=draw)] += 8
     box_offsets = torch.randn(TOTAL, CLASSES, 4, generator=draw)
-    picture = Picture(side, logits, offsets, anchors, class_logits, box_offsets, anchors[:0])
-    return picture._replace(proposals=our_proposals(picture))
+    image = Example(side, logits, offsets, anchors, class_logits, box_offsets, anchors[:0])
+    return image._replace(proposals=our_proposals(image))

@@ -8,12 +8,12 @@ from torch import Tensor
 def crop_and_resize(features: Tensor, boxes: Tensor, stride: int, side: int = 14) -> Tensor:
     """Bilinear samples of each box on a side x side grid whose corners are the box's (as tf.image.crop_and_resize).
 
-    features (B, C, H, W); boxes (B, P, 4) xyxy in pixels of the picture, they get no gradient. Pixel x lies at
+    features (B, C, H, W); boxes (B, P, 4) xyxy in pixels of the image, they get no gradient. Pixel x lies at
     x / stride on the map, as for the anchors' centres. Outside the map its border goes on.
     Returns (B * P, C, side, side), channels last in memory.
 
     A crop is a weighted sum of four places for each sample, which is what an embedding bag computes: one fused call
-    over all pictures, boxes and samples, that writes channels last. roi_align does it box by box, and has no bf16 on
+    over all images, boxes and samples, that writes channels last. roi_align does it box by box, and has no bf16 on
     the CPU.
     """
     boxes = boxes.detach()
@@ -26,8 +26,8 @@ def crop_and_resize(features: Tensor, boxes: Tensor, stride: int, side: int = 14
     y_low, y_weight = _neighbours(y, height)
     rows = torch.stack([y_low, (y_low + 1).clamp(max=height - 1)], dim=-1)  # (B, P, side, 2)
     columns = torch.stack([x_low, (x_low + 1).clamp(max=width - 1)], dim=-1)
-    picture = torch.arange(batch, device=boxes.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
-    index = picture + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
+    image = torch.arange(batch, device=boxes.device).view(-1, 1, 1, 1, 1, 1) * (height * width)
+    index = image + rows[:, :, :, None, :, None] * width + columns[:, :, None, :, None, :]
     weight = y_weight[:, :, :, None, :, None] * x_weight[:, :, None, :, None, :]  # (B, P, side, side, 2, 2)
     table = features.permute(0, 2, 3, 1).reshape(-1, channels)
     crops = F.embedding_bag(

@@ -31,7 +31,7 @@ class ProposalEvaluator(CocoEvaluator):
     ):
         super().__init__(annotations, category_ids, class_names, backend)
         self.resolution, self.resize = resolution, resize
-        self.recalled: dict[int, tuple[int, int]] = {}  # picture id -> objects found, objects
+        self.recalled: dict[int, tuple[int, int]] = {}  # image id -> objects found, objects
 
     def reset(self) -> None:
         super().reset()

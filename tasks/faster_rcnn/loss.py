@@ -13,7 +13,7 @@ from tasks.shared.detection.matching import BACKGROUND, IGNORED, match_anchors
 
 
 class Sampling(NamedTuple):
-    """Anchors and proposals a picture that the losses count, and the shares of them that may be positive."""
+    """Anchors and proposals an image that the losses count, and the shares of them that may be positive."""
 
     anchors: int = 256
     anchors_positive: float = 0.5
@@ -43,7 +43,7 @@ class Sample(NamedTuple):
     matched: Tensor
 
 
-class Lesson(NamedTuple):
+class SampledTargets(NamedTuple):
     """What a stage is to say of the candidates `boxes` (B, K, 4), at the places `chosen` (B, K): `classes` (B, K), 0
     for background, and `offsets` (B, K, 4). Only those `counted` (B, K) count."""
 
@@ -55,47 +55,47 @@ class Lesson(NamedTuple):
 
 
 @torch.no_grad()
-def first_lesson(anchors: Tensor, boxes: Sequence[Tensor], sampling: Sampling) -> Lesson:
-    """For the anchors (A, 4); boxes: the truth of each picture (N, 4). Classes: 1 is any object."""
+def rpn_targets(anchors: Tensor, boxes: Sequence[Tensor], sampling: Sampling) -> SampledTargets:
+    """For the anchors (A, 4); boxes: the truth of each image (N, 4). Classes: 1 is any object."""
     matched = assign_anchors(anchors, boxes)
     drawn = sample(matched, sampling.anchors, sampling.anchors_positive)
     own = anchors[drawn.chosen]
     offsets = regression_targets(drawn.matched, boxes, own)
-    return Lesson(own, drawn.chosen, drawn.counted, (drawn.matched >= 0).long(), offsets)
+    return SampledTargets(own, drawn.chosen, drawn.counted, (drawn.matched >= 0).long(), offsets)
 
 
 @torch.no_grad()
-def second_lesson(
+def roi_targets(
     proposals: Tensor, found: Tensor, boxes: Sequence[Tensor], labels: Sequence[Tensor], sampling: Sampling
-) -> Lesson:
+) -> SampledTargets:
     """For proposals (B, P, 4), of which found (B,) are real, and the truth's boxes, which are candidates too.
 
-    boxes, labels: the truth of each picture, (N, 4) and (N,) int64.
+    boxes, labels: the truth of each image, (N, 4) and (N,) int64.
     """
     proposals, found = with_truth(proposals, found, boxes)
     matched = assign_proposals(proposals, found, boxes)
     drawn = sample(matched, sampling.proposals, sampling.proposals_positive)
     own = rows(proposals, drawn.chosen)
     classes = torch.zeros_like(drawn.matched)
-    for picture, names in enumerate(labels):
-        positive = drawn.matched[picture] >= 0
-        classes[picture, positive] = names[drawn.matched[picture, positive]] + 1
+    for image, names in enumerate(labels):
+        positive = drawn.matched[image] >= 0
+        classes[image, positive] = names[drawn.matched[image, positive]] + 1
     offsets = regression_targets(drawn.matched, boxes, own)
-    return Lesson(own, drawn.chosen, drawn.counted, classes, offsets)
+    return SampledTargets(own, drawn.chosen, drawn.counted, classes, offsets)
 
 
 def with_truth(proposals: Tensor, found: Tensor, boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """The proposals and the boxes of the truth, so that the second stage has what to learn from the start."""
     most = max([len(own) for own in boxes], default=0)
     wide = torch.cat([proposals, proposals.new_zeros(len(proposals), most, 4)], dim=1)
-    for picture, own in enumerate(boxes):
-        start = int(found[picture])
-        wide[picture, start : start + len(own)] = own
+    for image, own in enumerate(boxes):
+        start = int(found[image])
+        wide[image, start : start + len(own)] = own
     return wide, found + torch.tensor([len(own) for own in boxes], device=found.device)
 
 
 def sample(matched: Tensor, count: int, positive_share: float) -> Sample:
-    """Draw at most `count` candidates a picture from torch's generator, at most `positive_share` of them positive.
+    """Draw at most `count` candidates an image from torch's generator, at most `positive_share` of them positive.
 
     matched (B, A) as `match_anchors` gives it: ignored candidates are not drawn. Where positives are too few,
     background fills up.
@@ -105,14 +105,14 @@ def sample(matched: Tensor, count: int, positive_share: float) -> Sample:
     positives = positive.sum(1).clamp(max=int(count * positive_share))
     negatives = torch.minimum(negative.sum(1), count - positives)
     chosen = _luckiest(luck, positive, positives) | _luckiest(luck, negative, negatives)
-    # The chosen first; every picture has as many places, counted or not.
+    # The chosen first; every image has as many places, counted or not.
     counted, index = chosen.to(torch.uint8).sort(dim=1, descending=True, stable=True)
     counted, index = counted[:, :count].bool(), index[:, :count]
     return Sample(index, counted, matched.gather(1, index).masked_fill(~counted, BACKGROUND))
 
 
 def _luckiest(luck: Tensor, among: Tensor, count: Tensor) -> Tensor:
-    """The `count` (B,) candidates a picture with the highest luck of those `among` (B, A)."""
+    """The `count` (B,) candidates an image with the highest luck of those `among` (B, A)."""
     rank = luck.masked_fill(~among, -1.0).argsort(dim=1, descending=True).argsort(dim=1)
     return among & (rank < count[:, None])
 
@@ -133,7 +133,7 @@ def assign_proposals(proposals: Tensor, found: Tensor, boxes: Sequence[Tensor], 
 def two_losses(
     logits: Tensor, offsets: Tensor, targets: Tensor, wanted: Tensor, counted: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Cross-entropy, and smooth L1 of positives, each picture's sum over its count, then the mean over pictures.
+    """Cross-entropy, and smooth L1 of positives, each image's sum over its count, then the mean over images.
 
     logits (B, K, C + 1), background first; offsets (B, K, 4) of each one's own class; targets (B, K) 0 for background;
     wanted (B, K, 4); counted (B, K).
@@ -148,9 +148,9 @@ def two_losses(
 def regression_targets(matched: Tensor, boxes: Sequence[Tensor], references: Tensor) -> Tensor:
     """(B, K, 4): what turns each reference box (B, K, 4) into the box it is matched to, 0 for the others."""
     offsets = torch.zeros_like(references)
-    for picture, own in enumerate(boxes):
-        positive = matched[picture] >= 0
-        offsets[picture, positive] = encode(own[matched[picture, positive]], references[picture, positive])
+    for image, own in enumerate(boxes):
+        positive = matched[image] >= 0
+        offsets[image, positive] = encode(own[matched[image, positive]], references[image, positive])
     return offsets
 
 

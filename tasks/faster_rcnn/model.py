@@ -13,7 +13,7 @@ from tasks.faster_rcnn.anchors import anchor_sizes, make_anchors
 from tasks.faster_rcnn.crop import crop_and_resize
 from tasks.faster_rcnn.detect import detect
 from tasks.faster_rcnn.evaluate import ProposalEvaluator
-from tasks.faster_rcnn.loss import first_lesson, make_sampling, rows, second_lesson, two_losses
+from tasks.faster_rcnn.loss import make_sampling, roi_targets, rows, rpn_targets, two_losses
 from tasks.faster_rcnn.rpn import ProposalHead, propose
 from tasks.shared.contract import Task
 from tasks.shared.detection.boxes import clip
@@ -29,7 +29,7 @@ CROP = 14  # side of a crop of the map: 14x14, and no max-pool
 
 class FasterRCNNOutputs(NamedTuple):
     """features (B, C, H, W), the shared map; objectness (B, A, 2) and offsets (B, A, 4) of the anchors (A, 4), xyxy in
-    pixels of the resized picture; proposals (B, P, 4) xyxy, of which found (B,) are real. Of the second stage, for the
+    pixels of the resized image; proposals (B, P, 4) xyxy, of which found (B,) are real. Of the second stage, for the
     proposals: class_logits (B, P, C + 1), background first, and box_offsets (B, P, C, 4); None in training, where the
     loss asks for the proposals that it samples."""
 
@@ -44,7 +44,7 @@ class FasterRCNNOutputs(NamedTuple):
 
 
 class Found(NamedTuple):
-    """Detections, as `Detections`, and the proposals (P, 4) that they came from; in pixels of the original picture."""
+    """Detections, as `Detections`, and the proposals (P, 4) that they came from; in pixels of the original image."""
 
     boxes: Tensor
     scores: Tensor
@@ -61,12 +61,12 @@ class FasterRCNN(Task):
     Args:
         backbone: a `backbone.Backbone` whose layers run one after another, with two taps, the first of stride 16.
         num_classes: without background.
-        resolution: side of the square input picture in pixels; 300 and 600 are published, and one network takes both.
-        resize: how pictures become squares: "square" squashes them, "keep_aspect" leaves grey beside them.
-        proposals: boxes a picture that the second stage looks at (Sec. 4.6 says 300; they are most of the cost).
+        resolution: side of the square input image in pixels; 300 and 600 are published, and one network takes both.
+        resize: how images become squares: "square" squashes them, "keep_aspect" leaves grey beside them.
+        proposals: boxes an image that the second stage looks at (Sec. 4.6 says 300; they are most of the cost).
         proposal_iou: of two proposals that overlap more, the better stays.
         anchors: arguments of anchor_sizes (scales of 256 pixels, ratios).
-        sampling: arguments of Sampling (anchors and proposals a picture that the losses count, shares of positives).
+        sampling: arguments of Sampling (anchors and proposals an image that the losses count, shares of positives).
         localization_weight: of both box losses.
         postprocess: arguments of postprocess (thresholds and counts).
         evaluator: "faster" (faster-coco-eval) or "pycocotools".
@@ -75,8 +75,8 @@ class FasterRCNN(Task):
     Raises ValueError for a backbone without these taps, a resolution below 16 pixels, and settings out of range.
     """
 
-    curves = ("AP", "AP50")
-    data_kind = "detection"
+    monitored_metrics = ("AP", "AP50")
+    data_type = "detection"
     needs = ("category_ids", "class_names")
 
     def __init__(
@@ -150,7 +150,7 @@ class FasterRCNN(Task):
         """images: (B, 3, resolution, resolution)."""
         height, width = images.shape[-2:]
         if (height, width) != (self.resolution, self.resolution):
-            raise ValueError(f"expected pictures of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
+            raise ValueError(f"expected images of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
         features = maps[self.shared.name]
         objectness, offsets = self.rpn(features)
         anchors = make_anchors(self.anchor_sizes, features.shape[-2], features.shape[-1], self.shared.stride)
@@ -171,7 +171,7 @@ class FasterRCNN(Task):
 
     def loss(self, outputs: FasterRCNNOutputs, targets: Sequence[DetectionTarget]) -> dict[str, Tensor]:
         boxes, labels = [t["boxes"] for t in targets], [t["labels"] for t in targets]
-        first = first_lesson(outputs.anchors, boxes, self.sampling)
+        first = rpn_targets(outputs.anchors, boxes, self.sampling)
         objectness, rpn_localization = two_losses(
             rows(outputs.objectness, first.chosen).float(),
             rows(outputs.offsets, first.chosen).float(),
@@ -179,7 +179,7 @@ class FasterRCNN(Task):
             first.offsets,
             first.counted,
         )
-        second = second_lesson(outputs.proposals, outputs.found, boxes, labels, self.sampling)
+        second = roi_targets(outputs.proposals, outputs.found, boxes, labels, self.sampling)
         logits, offsets = self.second_stage(outputs.features, second.boxes)
         own_class = (second.classes - 1).clamp(min=0)[..., None, None].expand(-1, -1, 1, 4)
         offsets = offsets.gather(2, own_class).squeeze(2)
@@ -194,23 +194,23 @@ class FasterRCNN(Task):
         }
 
     def predict(self, outputs: FasterRCNNOutputs, sizes: Tensor) -> list[Found]:
-        """sizes (B, 2): height and width of the original pictures, whose pixels the boxes come in."""
+        """sizes (B, 2): height and width of the original images, whose pixels the boxes come in."""
         assert outputs.class_logits is not None and outputs.box_offsets is not None, "predict needs eval mode"
         results = []
-        for picture, (height, width) in enumerate(sizes.tolist()):
+        for image, (height, width) in enumerate(sizes.tolist()):
             limits = fitted_size(height, width, self.resolution, self.resize)
             scale = fit_scale(height, width, self.resolution, self.resize).to(outputs.proposals)
-            count = int(outputs.found[picture])
-            proposals = outputs.proposals[picture, :count]
-            logits, offsets = outputs.class_logits[picture, :count], outputs.box_offsets[picture, :count]
+            count = int(outputs.found[image])
+            proposals = outputs.proposals[image, :count]
+            logits, offsets = outputs.class_logits[image, :count], outputs.box_offsets[image, :count]
             kept = detect(logits, offsets, proposals, *limits, **self.post)
             results.append(Found(kept.boxes / scale, kept.scores, kept.labels, clip(proposals, *limits) / scale))
         return results
 
     def evaluator(self, data: CocoData, info: DetectionInfo) -> ProposalEvaluator:
         check_resize_agrees(data, self.resize)
-        place = (data.val_annotations, info["category_ids"], info["class_names"], self.backend)
-        return ProposalEvaluator(*place, self.resolution, self.resize)
+        annotations = (data.val_annotations, info["category_ids"], info["class_names"], self.backend)
+        return ProposalEvaluator(*annotations, self.resolution, self.resize)
 
     def draw(
         self, image: Image.Image, result: Found, info: DetectionInfo, target: DetectionTarget | None = None

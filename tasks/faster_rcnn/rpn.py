@@ -43,10 +43,10 @@ class ProposalHead(nn.Module):
 def propose(
     logits: Tensor, offsets: Tensor, anchors: Tensor, count: int, iou_threshold: float, height: int, width: int
 ) -> tuple[Tensor, Tensor]:
-    """The best `count` boxes of each picture after non-maximum suppression.
+    """The best `count` boxes of each image after non-maximum suppression.
 
-    logits (B, A, 2), offsets (B, A, 4), anchors (A, 4) xyxy in pixels of the resized picture of height x width.
-    Boxes are clipped to the picture, those wholly outside dropped. Returns boxes (B, count, 4) xyxy, best first, and
+    logits (B, A, 2), offsets (B, A, 4), anchors (A, 4) xyxy in pixels of the resized image of height x width.
+    Boxes are clipped to the image, those wholly outside dropped. Returns boxes (B, count, 4) xyxy, best first, and
     how many of them are real (B,) int64; the rest is zero.
     """
     proposals = logits.new_zeros((len(logits), count, 4), dtype=torch.float32)
@@ -55,20 +55,20 @@ def propose(
         return proposals, found
     # Ranked by the difference of the logits: as the softmax ranks them, but where it rounds to 1 too.
     scores = logits[..., 1:].float() - logits[..., :1].float()
-    for picture in range(len(logits)):
-        kept = _best_boxes(scores[picture], offsets[picture], anchors, count, iou_threshold, height, width)
-        proposals[picture, : len(kept)] = kept
-        found[picture] = len(kept)
+    for image in range(len(logits)):
+        kept = _best_boxes(scores[image], offsets[image], anchors, count, iou_threshold, height, width)
+        proposals[image, : len(kept)] = kept
+        found[image] = len(kept)
     return proposals, found
 
 
 def _best_boxes(
     scores: Tensor, offsets: Tensor, anchors: Tensor, count: int, iou_threshold: float, height: int, width: int
 ) -> Tensor:
-    """Those of one picture (N, 4), best first; scores (A, 1), offsets and anchors (A, 4)."""
+    """Those of one image (N, 4), best first; scores (A, 1), offsets and anchors (A, 4)."""
 
-    def boxes_of(places: Tensor, _: Tensor) -> Tensor:
-        return clip(decode(offsets[places].float(), anchors[places]), height, width)
+    def boxes_of(indices: Tensor, _: Tensor) -> Tensor:
+        return clip(decode(offsets[indices].float(), anchors[indices]), height, width)
 
     return postprocess(
         boxes_of, scores, score_threshold=-math.inf, iou_threshold=iou_threshold, per_class=count, total=count

@@ -139,6 +139,6 @@ class Cells:
             content = read_json(file, LARGEST)
         except UserError as error:
             expected = "" if "cannot be read" in str(error) else "not a file of cells, "
-            told = str(error).removeprefix(f"{file}: ")
-            raise UserError(f"{file}: {expected}{told}") from error
+            message = str(error).removeprefix(f"{file}: ")
+            raise UserError(f"{file}: {expected}{message}") from error
         return cls.from_plain(content, str(file))

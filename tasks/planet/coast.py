@@ -20,8 +20,8 @@ def coastlines() -> list[NDArray[np.float32]]:
         return []
     lines: list[NDArray[np.float32]] = []
     for row in about.splitlines():  # type, area, points, south and north end, first byte, bytes, id
-        kind, _, _, _, _, start, size, _ = row.split()
-        if kind in LAND:
+        record_type, _, _, _, _, start, size, _ = row.split()
+        if record_type in LAND:
             lines += _without_cuts(numbers[int(start) // 4 : (int(start) + int(size)) // 4].reshape(-1, 2))
     return lines
 

@@ -18,7 +18,7 @@ from tasks.planet.sample import TABLES, draw_geotagged_sample
 from tasks.planet.shards import read_shards
 from tasks.planet.split import Split
 from tasks.shared.data.image_data import SPLITS, splits_to_read
-from tasks.shared.data.image_set import FolderPictures
+from tasks.shared.data.image_set import FolderImages
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside_all
 from tasks.shared.terminal.escaped import printable
@@ -41,7 +41,7 @@ def geotagged(
     splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> GeotaggedData:
-    """Pictures below `root`, and tables of their paths, latitudes and longitudes.
+    """Images below `root`, and tables of their paths, latitudes and longitudes.
 
     Args:
         train, val: `table`, a .csv or .parquet in `root` or anywhere; without val's, train's is split.
@@ -50,12 +50,12 @@ def geotagged(
         cells: a file of tools/prepare_planet.py; None makes the cells of the photos to train on, by `partition`:
             max_photos, min_photos, min_level, max_level.
     """
-    place = Path(root)
-    if not place.is_dir():
+    path = Path(root)
+    if not path.is_dir():
         raise UserError(f"data.root={root}: no such folder; expected the one that the tables' paths start from")
 
     def read(table: str, split_by: str | None) -> Photos:
-        found = read_photos(place, _find_table(place, table), columns, split_by)
+        found = read_photos(path, _find_table(path, table), columns, split_by)
         _look_up(found, options.get("on_corrupt", "error"))
         return found
 
@@ -84,12 +84,12 @@ def geotagged_shards(
         split, cells, partition: as in `geotagged`; columns: names in the json.
         cache: folder that keeps the index of shards.
     """
-    place = Path(root)
-    if not place.is_dir():
+    path = Path(root)
+    if not path.is_dir():
         raise UserError(f"data.root={root}: no such folder; expected one of shards")
 
     def read(pattern: str, split_by: str | None) -> Photos:
-        return read_shards(place, pattern, columns, split_by, Path(cache), options.get("on_corrupt", "error"))
+        return read_shards(path, pattern, columns, split_by, Path(cache), options.get("on_corrupt", "error"))
 
     first, second = ((node or {}).get("shards") for node in (train, val))
     found = sides(read, first, second, "shards", Split(**(split or {})), splits_to_read(splits, options))
@@ -105,12 +105,12 @@ def geotagged_sample(
     partition: dict[str, int | None] | None = None,
     **options: Any,
 ) -> GeotaggedData:
-    """The drawn sample, written to `root` on first use; train, val: pictures.
+    """The drawn sample, written to `root` on first use; train, val: images.
 
-    partition: as in `geotagged`; None for a limit is chosen to suit the number of pictures.
+    partition: as in `geotagged`; None for a limit is chosen to suit the number of images.
     """
     draw_geotagged_sample(Path(root), train, val, draw_seed)
-    log.info("data: drawn sample pictures in %s (%d + %d); yours: data=geotagged", root, train, val)
+    log.info("data: drawn sample images in %s (%d + %d); yours: data=geotagged", root, train, val)
     limits = {"max_photos": max(train // 40, 1), "min_photos": max(train // 400, 1)}
     limits |= {key: value for key, value in (partition or {}).items() if value is not None}
     tables: list[Node] = [{"table": TABLES[side]} for side in SPLITS]
@@ -119,28 +119,28 @@ def geotagged_sample(
 
 def _find_table(root: Path, table: str) -> Path:
     """In `root`, or from here."""
-    places = (root / table, Path(table))
-    found = next((place for place in places if place.exists()), None)
+    paths = (root / table, Path(table))
+    found = next((path for path in paths if path.exists()), None)
     if found is None:
         there = sorted(f.name for f in root.iterdir() if f.suffix.lower() in (".csv", ".parquet"))[:5]
-        raise UserError(f"{table}: no such table, nor {places[0]}; tables in data.root: {', '.join(there) or 'none'}")
+        raise UserError(f"{table}: no such table, nor {paths[0]}; tables in data.root: {', '.join(there) or 'none'}")
     return found
 
 
 def _look_up(photos: Photos, on_corrupt: str) -> None:
     """Look for some of a table's files, evenly spaced, before anything is trained."""
-    pictures = photos.pictures
-    assert isinstance(pictures, FolderPictures)
-    check_inside_all(pictures.names, "the table", "expected paths below data.root")
+    images = photos.images
+    assert isinstance(images, FolderImages)
+    check_inside_all(images.names, "the table", "expected paths below data.root")
     count = len(photos.lat)
     rows = np.linspace(0, count - 1, min(count, LOOKED_UP)).round().astype(int).tolist()
-    missing = [row for row in rows if not (pictures.root / os.fsdecode(bytes(pictures.names[row]))).is_file()]
+    missing = [row for row in rows if not (images.root / os.fsdecode(bytes(images.names[row]))).is_file()]
     if not missing or (on_corrupt == "skip" and len(missing) < len(rows)):
         return
     tip = "" if len(missing) == len(rows) else "; data.on_corrupt=skip leaves such photos out"
     raise UserError(
-        f"data.root={printable(pictures.root)}: of {len(rows)} photos that were looked for {len(missing)} are not "
-        f"there, such as {pictures.name(missing[0])}, row {missing[0] + 1} of the table{tip}"
+        f"data.root={printable(images.root)}: of {len(rows)} photos that were looked for {len(missing)} are not "
+        f"there, such as {images.name(missing[0])}, row {missing[0] + 1} of the table{tip}"
     )
 
 
@@ -175,6 +175,6 @@ def _make_cells(photos: Photos, limits: dict[str, int]) -> Cells:
     for start in range(0, len(photos.lat), CHUNK):
         counter.add(photos.lat[start : start + CHUNK], photos.lon[start : start + CHUNK])
     cells = partition_of(counter, "data.partition", **limits)
-    told = ", ".join(f"{key} {value}" for key, value in limits.items())
-    log.info("cells: %d made of the photos to train on (%s), key %s, in cells.json", len(cells), told, cells.key)
+    message = ", ".join(f"{key} {value}" for key, value in limits.items())
+    log.info("cells: %d made of the photos to train on (%s), key %s, in cells.json", len(cells), message, cells.key)
     return cells

@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from tasks.planet.cells import Cells
 from tasks.planet.neighbours import neighbours
 from tasks.planet.photos import Photos
-from tasks.shared.data.image_set import ClassTarget, PictureDataset
+from tasks.shared.data.image_set import ClassTarget, CroppedDataset
 from tasks.shared.data.whole_images import WholeImageData
 from tasks.shared.errors import UserError
 
@@ -45,14 +45,14 @@ class GeotaggedData(WholeImageData):
         options: of `WholeImageData`.
     """
 
-    kind = "geotagged"
+    data_type = "geotagged"
     info: PlaceInfo
 
     def __init__(self, photos: dict[str, Photos], cells: Cells | None, **options: Any):
         self.cells = cells
         self.photos = {split: _in_cells(part, cells, split) for split, part in photos.items()}
         self.class_ids = [*([] if cells is None else cells.tokens), ""]  # the last is of label -1, in no cell
-        super().__init__({split: part.pictures for split, part in self.photos.items()}, **options)
+        super().__init__({split: part.images for split, part in self.photos.items()}, **options)
         self.info = {} if cells is None else {"cells": cells.plain()}
 
     @property
@@ -73,18 +73,18 @@ class PlaceDataset(Dataset):
     beside: for each cell the cells that touch it, (K,) int64, which targets then have as `neighbours`.
     """
 
-    def __init__(self, pictures: PictureDataset, photos: Photos, beside: list[NDArray[np.int64]] | None = None):
-        self.pictures, self.photos, self.beside = pictures, photos, beside
+    def __init__(self, images: CroppedDataset, photos: Photos, beside: list[NDArray[np.int64]] | None = None):
+        self.images, self.photos, self.beside = images, photos, beside
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def contents(self) -> Iterator[NDArray]:
         yield from (self.photos.lat, self.photos.lon)
-        yield from self.pictures.contents()
+        yield from self.images.contents()
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, PlaceTarget] | None:
-        item = self.pictures[key]
+        item = self.images[key]
         if item is None:
             return None
         image, target = item

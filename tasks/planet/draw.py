@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from tasks.planet.cells import Cells
-from tasks.planet.world_map import prediction_map, to_picture
+from tasks.planet.world_map import prediction_map, to_image
 
 WIDEST = 1.5  # of the photo, in heights of the map
 DPI = 80
@@ -17,14 +17,14 @@ def draw_belief(
     image: Image.Image,
     cells: Cells,
     probabilities: NDArray[np.float32],
-    answer: Sequence[float],
+    prediction: Sequence[float],
     truth: Sequence[float] | None = None,
 ) -> Image.Image:
     """The photo, and beside it the world with the probabilities (C,) of the cells, the answer, and the truth if known.
 
-    answer, truth: latitude and longitude in degrees.
+    prediction, truth: latitude and longitude in degrees.
     """
-    world = to_picture(prediction_map(cells, probabilities, answer, truth), DPI)
+    world = to_image(prediction_map(cells, probabilities, prediction, truth), DPI)
     box = (round(WIDEST * world.height), world.height)
     photo = ImageOps.contain(image.convert("RGB"), box, Image.Resampling.BICUBIC)
     sheet = Image.new("RGB", (photo.width + world.width, world.height), "white")

@@ -61,11 +61,11 @@ class PlaceEvaluator:
 
     def save(self, folder: Path) -> None:
         """predictions.csv, and table11.md, which is printed too."""
-        truth, answers, errors = self._errors()
+        truth, predictions, errors = self._errors()
         rows = [["file", "lat", "lon", "answer_lat", "answer_lon", "km", "cell", "probability"]]
         for k, name in enumerate(self.files):
             best, probability = self.rows[k][4:]
-            places = [f"{x:.6f}" for x in (*truth[k], *answers[k])]
+            places = [f"{x:.6f}" for x in (*truth[k], *predictions[k])]
             token = self.cells.tokens[int(best)]
             rows.append([name, *places, f"{errors[k]:.3f}", token, f"{probability:.6f}"])
         write_rows(folder / "predictions.csv", rows, "output")
@@ -76,5 +76,5 @@ class PlaceEvaluator:
     def _errors(self) -> tuple[Floats, Floats, Floats]:
         """Truth (N, 2) and answers (N, 2) in degrees, and kilometres between them (N,)."""
         values = np.array(self.rows)
-        truth, answers = values[:, :2], values[:, 2:4]
-        return truth, answers, great_circle_km(*truth.T, *answers.T)
+        truth, predictions = values[:, :2], values[:, 2:4]
+        return truth, predictions, great_circle_km(*truth.T, *predictions.T)

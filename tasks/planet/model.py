@@ -35,18 +35,18 @@ class PlaNet(PooledTask):
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
         num_classes: cells.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         dropout: share of features that training drops.
         label_smoothing: share of the target that goes to the cells beside the right one, in equal parts; a place beside
             it that no cell covers gets none, and a cell without neighbours keeps its all.
         answer, place: how a belief becomes one place, see `tasks.planet.locate.locate`.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
+        crop, crop_share: how whole images are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for what `PooledHead` refuses, and for values outside their range.
     """
 
-    curves = ("within_750km", "within_200km", "within_2500km")
-    data_kind = "geotagged"
+    monitored_metrics = ("within_750km", "within_200km", "within_2500km")
+    data_type = "geotagged"
     needs = ("cells",)
 
     def __init__(

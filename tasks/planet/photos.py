@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from tasks.planet.s2 import Floats
 from tasks.planet.split import Split
 from tasks.planet.table import read_table
-from tasks.shared.data.image_set import FolderPictures, Picked, Pictures
+from tasks.shared.data.image_set import FolderImages, Images, Picked
 from tasks.shared.errors import UserError
 from tasks.shared.files.packing import joined, packed
 from tasks.shared.terminal.progress import track
@@ -21,9 +21,9 @@ log = logging.getLogger(__name__)
 
 
 class Photos(NamedTuple):
-    """pictures: N of them. lat, lon: (N,) degrees. numbers: (N,), what a split goes by; empty where there is none."""
+    """images: N of them. lat, lon: (N,) degrees. numbers: (N,), what a split goes by; empty where there is none."""
 
-    pictures: Pictures
+    images: Images
     lat: Floats
     lon: Floats
     numbers: Floats
@@ -31,7 +31,7 @@ class Photos(NamedTuple):
     def pick(self, rows: NDArray[np.int64], labels: NDArray[np.int64] | None = None) -> "Photos":
         """Those at these places, (M,); with labels (M,) if given, else -1."""
         numbers = self.numbers[rows] if len(self.numbers) else self.numbers
-        return Photos(Picked(self.pictures, rows, labels), self.lat[rows], self.lon[rows], numbers)
+        return Photos(Picked(self.images, rows, labels), self.lat[rows], self.lon[rows], numbers)
 
 
 def read_photos(root: Path, file: Path, columns: dict[str, str | None] | None, split_by: str | None) -> Photos:
@@ -41,8 +41,8 @@ def read_photos(root: Path, file: Path, columns: dict[str, str | None] | None, s
         chunks.append((packed([os.fsencode(p) for p in rows.paths], file), rows.lat, rows.lon, rows.numbers))
     names, *others = zip(*chunks, strict=True)
     lat, lon, numbers = (np.concatenate(parts) for parts in others)
-    pictures = joined(names, file)
-    return Photos(FolderPictures(root, pictures, np.full(len(pictures), -1)), lat, lon, numbers)
+    images = joined(names, file)
+    return Photos(FolderImages(root, images, np.full(len(images), -1)), lat, lon, numbers)
 
 
 def sides(
@@ -63,10 +63,10 @@ def sides(
     photos = read(_given(train, "train" if "train" in needed else "val", key), split.checked().by)
     evaluated = split.evaluated(photos.numbers)
     count = int(evaluated.sum())
-    told = f"data.split.by={split.by}: {len(evaluated) - count:,} photos to train on, {count:,} to evaluate on"
+    message = f"data.split.by={split.by}: {len(evaluated) - count:,} photos to train on, {count:,} to evaluate on"
     if count in (0, len(evaluated)):
-        raise UserError(f"{told}; expected some on both sides: another data.split.share, or data.val.{key}")
-    log.info("%s", told)
+        raise UserError(f"{message}; expected some on both sides: another data.split.share, or data.val.{key}")
+    log.info("%s", message)
     return {side: photos.pick(np.flatnonzero(evaluated == (side == "val"))) for side in needed}
 
 

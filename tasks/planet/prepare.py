@@ -27,7 +27,7 @@ def prepare(
 ) -> Cells:
     """Partition the earth by the photos of the table `source`; write the cells to `output`, print what came out.
 
-    columns: as `read_table` takes them. picture: whether to draw a map of the cells, beside `output`. The limits are
+    columns: as `read_table` takes them. image: whether to draw a map of the cells, beside `output`. The limits are
     those of `split` and `Cells.of_leaves`. Raises UserError for arguments and tables that will not do; nothing is
     written then.
     """

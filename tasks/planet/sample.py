@@ -1,4 +1,4 @@
-"""A drawn sample of geotagged photos: a table of each side and its pictures, for training without a download.
+"""A drawn sample of geotagged photos: a table of each side and its images, for training without a download.
 
 The same parameters give the same bytes in the same environment.
 """
@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.planet.sample_drawing import draw_picture
+from tasks.planet.sample_drawing import draw_image
 from tasks.planet.sample_world import World, moment, people
 from tasks.shared.data.sample_folder import keep_sample
 from tasks.shared.errors import UserError
-from tasks.shared.files.writing import encode_picture
+from tasks.shared.files.writing import encode_image
 from tasks.shared.terminal.progress import counted
 
 VERSION = 1  # raise it whenever the drawing changes: existing sets are then redrawn
@@ -23,14 +23,14 @@ QUALITY = (60, 95)  # of the JPEG files, both ends included
 
 
 def draw_geotagged_sample(root: Path, train: int = 3000, val: int = 600, seed: int = 0) -> None:
-    """Draw the sample into `root`: train.csv, val.csv (path, lat, lon, user, time), and the pictures that they name.
+    """Draw the sample into `root`: train.csv, val.csv (path, lat, lon, user, time), and the images that they name.
 
     Nobody took photos of both tables. Returns at once where `root` already holds the complete set of the same
     parameters, and replaces an incomplete or different one. The set appears in `root` only when it is whole.
 
     Args:
         root: Folder of the set; its parents are created.
-        train, val: Number of pictures of either side.
+        train, val: Number of images of either side.
         seed: Non-negative; another seed gives another world.
 
     Raises:
@@ -59,9 +59,9 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                     person = everyone[index if index < len(everyone) else rng.integers(len(everyone))]
                     lat, lon, continent = world.place(rng, person.home)
                     look = world.look(rng, lat, lon, continent)
-                    picture = draw_picture(rng, look, person.tint)
+                    image = draw_image(rng, look, person.tint)
                     path = f"{name}/photo_{index + 1:05d}.jpg"
                     quality = int(rng.integers(*QUALITY, endpoint=True))
-                    (root / path).write_bytes(encode_picture(picture, "JPEG", quality=quality))
+                    (root / path).write_bytes(encode_image(image, "JPEG", quality=quality))
                     rows.writerow([path, lat, lon, person.name, moment(rng).isoformat(" ")[:19]])
                     drawn()

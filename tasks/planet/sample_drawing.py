@@ -1,4 +1,4 @@
-"""One picture of the drawn geotagged sample: a street scene that says by its structure where it is.
+"""One image of the drawn geotagged sample: a street scene that says by its structure where it is.
 
 What stands for the place is the builders' roofs, the kind of trees, a country's road sign, hills and ground. Colours,
 weather, light, sizes and places are random everywhere, so that a blurred view says little.
@@ -15,8 +15,8 @@ from tasks.shared.samples.drawing import any_colour, lighten, noise, photograph,
 
 SIDE = (84, 104)  # pixels, of each side
 FINE = 2  # drawn so many times larger, for smooth edges
-SIGN = (0.24, 0.36)  # of the picture's height: radius of a sign is half of it
-SIGNED = 0.9  # of the pictures: a sign is in sight
+SIGN = (0.24, 0.36)  # of the image's height: radius of a sign is half of it
+SIGNED = 0.9  # of the images: a sign is in sight
 
 Array = np.ndarray
 Draw = ImageDraw.ImageDraw
@@ -56,13 +56,13 @@ MARKS: tuple[tuple[Array, ...], ...] = (
 )
 
 
-def draw_picture(rng: np.random.Generator, look: Look, tint: Array) -> Image.Image:
+def draw_image(rng: np.random.Generator, look: Look, tint: Array) -> Image.Image:
     """A scene at a place of this look; tint (3,): what the camera does to red, green and blue."""
     width, height = rng.integers(*SIDE, 2, endpoint=True).tolist()
     size = FINE * np.array([width, height])
     horizon = rng.uniform(0.42, 0.58) * size[1]
-    picture = _sky_and_ground(rng, look, size, horizon)
-    draw = ImageDraw.Draw(picture)
+    image = _sky_and_ground(rng, look, size, horizon)
+    draw = ImageDraw.Draw(image)
     _hills(rng, draw, look, size, horizon)
     things: list[tuple[float, Callable[[float], None]]] = []  # by how near they are: the foot's height
     for _ in range(rng.integers(2, 5)):
@@ -73,8 +73,8 @@ def draw_picture(rng: np.random.Generator, look: Look, tint: Array) -> Image.Ima
         put(horizon + near * (size[1] - horizon))
     if rng.random() < SIGNED:
         _sign(rng, draw, look, size)
-    picture = picture.reduce(FINE)
-    levels = (np.asarray(picture, np.float32) * tint).clip(0, 255).astype(np.uint8)
+    image = image.reduce(FINE)
+    levels = (np.asarray(image, np.float32) * tint).clip(0, 255).astype(np.uint8)
     return photograph(rng, Image.fromarray(levels))
 
 
@@ -86,9 +86,9 @@ def _sky_and_ground(rng: np.random.Generator, look: Look, size: Array, horizon: 
     y = np.arange(height)[:, None]
     up, down = (y / horizon).clip(0, 1), ((y - horizon) / (height - horizon)).clip(0, 1)
     rows = np.where(y < horizon, top + (bottom - top) * up, far + (near - far) * down)
-    picture = Image.fromarray(np.repeat(rows[:, None], width, 1).clip(0, 255).astype(np.uint8))
-    picture = lighten(picture, noise(rng, width, height, int(rng.integers(30, 80)), 20))
-    draw = ImageDraw.Draw(picture)
+    image = Image.fromarray(np.repeat(rows[:, None], width, 1).clip(0, 255).astype(np.uint8))
+    image = lighten(image, noise(rng, width, height, int(rng.integers(30, 80)), 20))
+    draw = ImageDraw.Draw(image)
     if rng.random() < 0.6:  # the sun, lower towards the poles
         x, y0 = rng.uniform(0, width), horizon * np.clip(0.15 + 0.13 * look.climate + rng.normal(0, 0.12), 0.05, 0.9)
         radius, colour = rng.uniform(0.04, 0.07) * height, rgb(rng.uniform(20, 60), rng.uniform(0, 0.5), 1)
@@ -102,7 +102,7 @@ def _sky_and_ground(rng: np.random.Generator, look: Look, size: Array, horizon: 
         vanishing = rng.uniform(0, width)
         for x in np.linspace(-1.5, 2.5, round(10 + 26 * (0.5 - look.dry))) * width:
             draw.line((vanishing, horizon, x, height), shade, FINE)
-    return picture
+    return image
 
 
 def _hills(rng: np.random.Generator, draw: Draw, look: Look, size: Array, horizon: float) -> None:

@@ -40,7 +40,7 @@ class Town(NamedTuple):
 
 
 class Look(NamedTuple):
-    """What can be told from a picture: each part says something of the place, none of them all.
+    """What can be told from an image: each part says something of the place, none of them all.
 
     continent: index of the builders' style. sign: index of a country's road sign, 0 to 23. climate: 0, tropical, to
     4, boreal. rough: 0 to 1, of the hills. dry: 0 to 1, of the ground.

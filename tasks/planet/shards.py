@@ -44,14 +44,14 @@ def read_shards(
         )
     names = {field: (columns or {}).get(field) for field in FIELDS}
     beside = Beside(("json",), lambda contents: _facts(contents["json"], names), COLUMNS, names)
-    told = f"data.root={printable(root)}: the {len(shards)} shards that match {pattern}"
-    pictures, table = read_shard_index(shards, told, beside, cache, on_corrupt)
+    message = f"data.root={printable(root)}: the {len(shards)} shards that match {pattern}"
+    images, table = read_shard_index(shards, message, beside, cache, on_corrupt)
     numbers = np.empty(0)
     if split_by:
-        rows = (pictures.name(k) for k in range(len(table)))
+        rows = (images.name(k) for k in range(len(table)))
         parts = (split_numbers(split_by, chunk.to_pylist(), rows) for chunk in table[split_by].chunks)
         numbers = np.concatenate(list(parts))
-    return Photos(pictures, table["lat"].to_numpy(), table["lon"].to_numpy(), numbers)
+    return Photos(images, table["lat"].to_numpy(), table["lon"].to_numpy(), numbers)
 
 
 def _facts(text: bytes, names: Mapping[str, str | None]) -> dict[str, Any]:

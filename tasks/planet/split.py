@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.shared.data.splits import lot
+from tasks.shared.data.splits import hash_share
 from tasks.shared.errors import UserError
 
 BY = ("user", "time")
@@ -39,16 +39,16 @@ class Split(NamedTuple):
             return numbers < self.share
         if self.after is not None:
             return numbers >= moment("data.split.after", self.after)
-        place = int(np.ceil((1 - self.share) * len(numbers)))
-        return numbers >= np.sort(numbers)[min(place, len(numbers) - 1)]  # all of one moment on one side
+        index = int(np.ceil((1 - self.share) * len(numbers)))
+        return numbers >= np.sort(numbers)[min(index, len(numbers) - 1)]  # all of one moment on one side
 
 
 def split_numbers(by: str, values: Sequence[Any], rows: Iterable[str]) -> NDArray[np.float64]:
     """What `Split.evaluated` goes by. values: the photos' users or times; rows: what errors call them, no fewer."""
-    return lots(values, rows) if by == "user" else moments(values, rows)
+    return hash_shares(values, rows) if by == "user" else moments(values, rows)
 
 
-def lots(users: Sequence[Any], rows: Iterable[str]) -> NDArray[np.float64]:
+def hash_shares(users: Sequence[Any], rows: Iterable[str]) -> NDArray[np.float64]:
     """A number from 0 to below 1 for each photo, the same for all of a user in any table: a digest of the name."""
     drawn: dict[Any, float] = {}
     numbers = np.empty(len(users))
@@ -56,7 +56,7 @@ def lots(users: Sequence[Any], rows: Iterable[str]) -> NDArray[np.float64]:
         if user not in drawn:
             if user is None or user == "":
                 raise UserError(f"{row}: has no user; expected one, as data.split.by=user")
-            drawn[user] = lot(str(user))
+            drawn[user] = hash_share(str(user))
         numbers[index] = drawn[user]
     return numbers
 

@@ -109,12 +109,12 @@ def _check(lat: NDArray[np.float64], lon: NDArray[np.float64], file: Path, first
     if not bad.any():
         return
     row = int(bad.argmax())
-    told = [
+    problems = [
         f"{key}={values[row]:g}; expected degrees from -{LIMITS[key]} to {LIMITS[key]}"
         for key, values in (("lat", lat), ("lon", lon))
         if outside[key][row]
     ]
-    message = f"{file}: row {first + row}: {', '.join(told)}"
+    message = f"{file}: row {first + row}: {', '.join(problems)}"
     if not (np.abs(lon) > 90).any() and (np.abs(lat) > 90).mean() > MANY:
         message += (
             f". The two columns are likely swapped, as no longitude is beyond 90: {setting}.lat and {setting}.lon say "

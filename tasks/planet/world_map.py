@@ -1,4 +1,4 @@
-"""Pictures of the world: a partition, and what a network believes of a photo."""
+"""Images of the world: a partition, and what a network believes of a photo."""
 
 import logging
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ SIZE = (12.0, 5.9)  # inches
 COLOURS = "viridis_r"
 BORDERED = 5  # level: cells that are not deeper are large enough for a white border
 SHOWN = 1e-3  # of the largest probability: cells below it are left blank
-TRUTH, ANSWER = "#D55E00", "black"
+TRUTH, PREDICTION = "#D55E00", "black"
 
 
 def partition_map(cells: Cells) -> Figure:
@@ -37,11 +37,11 @@ def partition_map(cells: Cells) -> Figure:
 
 
 def prediction_map(
-    cells: Cells, probabilities: ArrayLike, answer: Sequence[float], truth: Sequence[float] | None = None
+    cells: Cells, probabilities: ArrayLike, prediction: Sequence[float], truth: Sequence[float] | None = None
 ) -> Figure:
     """What a network believes about one photo.
 
-    probabilities: (C,) of the cells, 0 to 1. answer, truth: latitude and longitude in degrees; between them the great
+    probabilities: (C,) of the cells, 0 to 1. prediction, truth: latitude and longitude in degrees; between them the great
     circle, whose length is in the title.
     """
     values = np.asarray(probabilities, np.float64)
@@ -51,24 +51,24 @@ def prediction_map(
         )
     title = f"most probable cell: {100 * values.max():.0f} %"
     if truth is not None:
-        title = f"{great_circle_km(*answer, *truth):,.0f} km off; {title}"
+        title = f"{great_circle_km(*prediction, *truth):,.0f} km off; {title}"
     figure, axes = _world(title)
     shown = values >= SHOWN * values.max()
     drawn = _colour(axes, cells, np.where(shown, values, np.nan), (SHOWN * values.max(), values.max()), 1)
     _key(figure, axes, drawn, "probability of the cell", "{x:.3g}")
     if truth is not None:
-        way = _great_circle(answer, truth)
+        way = _great_circle(prediction, truth)
         axes.add_collection(LineCollection(_on_the_map(way), colors=TRUTH, linewidths=1.2, zorder=4))
         axes.plot(truth[1], truth[0], "o", color=TRUTH, markeredgecolor="white", markersize=9, label="truth", zorder=5)
     axes.plot(
-        answer[1], answer[0], "X", color=ANSWER, markeredgecolor="white", markersize=10, label="answer", zorder=6
+        prediction[1], prediction[0], "X", color=PREDICTION, markeredgecolor="white", markersize=10, label="answer", zorder=6
     )  # fmt: skip
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
 
-def to_picture(figure: Figure, dpi: int = 100) -> Image.Image:
-    """A figure as an RGB picture."""
+def to_image(figure: Figure, dpi: int = 100) -> Image.Image:
+    """A figure as an RGB image."""
     figure.set_dpi(dpi)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -39,7 +39,7 @@ class Batch(NamedTuple):
 
     images: (B, 3, H, W) uint8, 0 to 255; the network normalises them on its device.
     targets: one for each image, a `Target` with what its type of data says besides.
-    skipped: pictures that were to be in it but could not be read; a batch may have lost all.
+    skipped: images that were to be in it but could not be read; a batch may have lost all.
     """
 
     images: Tensor
@@ -62,15 +62,15 @@ class Batch(NamedTuple):
 class Data(Protocol):
     """A data set with a training and a validation split."""
 
-    kind: str
-    """What its targets are, as in `Task.data_kind`."""
+    data_type: str
+    """What its targets are, as in `Task.data_type`."""
     info: Any
     """Plain data that a trained network needs to name its answers, a TypedDict of this kind of data; stored in the
     checkpoint."""
     reports: dict[str, str | Image.Image]
     """What a user should know of the data, such as what was left out: files for the run's folder, by name."""
-    seen_in: dict[str, str]
-    """Choices of `data` whose networks have seen validation pictures of this one, and what to say of that."""
+    leak_warnings: dict[str, str]
+    """Choices of `data` whose networks have seen validation images of this one, and what to say of that."""
 
     @property
     def num_classes(self) -> int: ...
@@ -80,12 +80,12 @@ class Data(Protocol):
     def val_loader(self, shard: bool = False) -> DataLoader:
         """All of it, or under DDP with `shard` this process's part. Both loaders yield `Batch`."""
 
-    def picture(self, target: Any) -> Tensor:
-        """The original picture that a target of `val_loader` belongs to, (3, H, W) uint8, to draw on."""
+    def image(self, target: Any) -> Tensor:
+        """The original image that a target of `val_loader` belongs to, (3, H, W) uint8, to draw on."""
 
 
 class Evaluator(Protocol):
-    """Collects results over a validation set. Holds a few numbers a picture, never pictures or maps."""
+    """Collects results over a validation set. Holds a few numbers an image, never images or maps."""
 
     def reset(self) -> None:
         """Forget all results."""
@@ -110,7 +110,7 @@ class TeacherInfo(Protocol):
 
     @property
     def num_outputs(self) -> int:
-        """How many numbers it answers a picture with."""
+        """How many numbers it answers an image with."""
 
     @property
     def class_names(self) -> list[str] | None:
@@ -147,8 +147,8 @@ class Normalize(nn.Module):
 class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
-    Class attributes: `curves` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
-    that the evaluator gives picks the best checkpoint (higher is better). `data_kind` is the kind of data it learns
+    Class attributes: `monitored_metrics` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
+    that the evaluator gives picks the best checkpoint (higher is better). `data_type` is the kind of data it learns
     from. `info` is what such data have of that name.
 
     Args:
@@ -156,12 +156,12 @@ class Task(nn.Module):
         resolution: side of the square input image in pixels.
     """
 
-    curves: tuple[str, ...]
-    data_kind: str
+    monitored_metrics: tuple[str, ...]
+    data_type: str
     needs: tuple[str, ...] = ()
     """Keys of `info` that it cannot name its answers without."""
     compares: bool = False
-    """Whether `summarise` tells something of two pictures that are given to be compared."""
+    """Whether `summarise` tells something of two images that are given to be compared."""
     answers_under: AbstractContextManager[Any] = nullcontext()
     """Autocast, where the network is made to answer in bf16 (network/fused.py)."""
 
@@ -172,12 +172,12 @@ class Task(nn.Module):
         self.backbone = backbone
 
     @classmethod
-    def count_outputs(cls, data: Data, taught: int | None) -> int:
-        """`num_classes` of a network that learns from `data`, or from a teacher whose answers have `taught` numbers."""
-        return data.num_classes or taught or 0
+    def count_outputs(cls, data: Data, teacher_dim: int | None) -> int:
+        """`num_classes` of a network that learns from `data`, or from a teacher whose answers have `teacher_dim` numbers."""
+        return data.num_classes or teacher_dim or 0
 
     def prepare(self, image: Tensor) -> Tensor:
-        """An original picture (3, H, W) uint8 as `forward` takes it, (3, R, R) uint8; the same as validation data's."""
+        """An original image (3, H, W) uint8 as `forward` takes it, (3, R, R) uint8; the same as validation data's."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Any:
@@ -204,7 +204,7 @@ class Task(nn.Module):
         """
         raise UserError(f"teacher {teacher.name}: this task learns from labels alone; give teacher=none")
 
-    def taught_info(self, teacher: TeacherInfo) -> Any:
+    def info_of_teacher(self, teacher: TeacherInfo) -> Any:
         """What the teacher knows of the answers' names, as `Data.info`, for data that has none."""
         return {}
 
@@ -219,7 +219,7 @@ class Task(nn.Module):
             )
 
     def predict(self, outputs: Any, sizes: Tensor) -> list[Any]:
-        """One result a picture, in units of the original picture; sizes (B, 2): its height and width in pixels."""
+        """One result an image, in units of the original image; sizes (B, 2): its height and width in pixels."""
         raise NotImplementedError
 
     def evaluator(self, data: Any, info: Any) -> Evaluator:
@@ -227,7 +227,7 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def draw(self, image: Image.Image, result: Any, info: Any, target: Any = None) -> Image.Image:
-        """The original picture with the answer drawn on, and the truth too where `target` (a loader's) gives it."""
+        """The original image with the answer drawn on, and the truth too where `target` (a loader's) gives it."""
         raise NotImplementedError
 
     @classmethod
@@ -247,10 +247,10 @@ class Task(nn.Module):
         raise NotImplementedError
 
     def summarise(
-        self, files: Sequence[str | Path], answers: list[dict[str, Any]], figures: dict[str, float], output: Path
+        self, files: Sequence[str | Path], predictions: list[dict[str, Any]], figures: dict[str, float], output: Path
     ) -> None:
-        """What predictions.json does not tell: of all pictures together, as files in `output`; mostly nothing.
+        """What predictions.json does not tell: of all images together, as files in `output`; mostly nothing.
 
-        files: of the pictures. answers: as predictions.json has them. figures: the final metrics of the network's run,
+        files: of the images. answers: as predictions.json has them. figures: the final metrics of the network's run,
         {} where they are not at hand.
         """

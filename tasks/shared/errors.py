@@ -21,7 +21,7 @@ class Lost(UserError):
     lost = True
 
 
-class AlreadyTold(UserError):
+class AlreadyReported(UserError):
     """Another process of this run has failed and said why: this one has nothing to add. lost: of its error."""
 
     def __init__(self, lost: bool = False):
@@ -47,7 +47,7 @@ def check_count(key: str, value: object, least: int = 1) -> None:
         raise UserError(f"{key}={value!r}; expected a whole number from {least}")
 
 
-def check_place(key: str, place: Path) -> None:
+def check_path(key: str, path: Path) -> None:
     """Raise UserError for a path below a file, where nothing can be made."""
-    if blocking := [parent for parent in place.absolute().parents if parent.is_file()]:
-        raise UserError(f"{key}={place}: {blocking[0]} is a file; expected a folder")
+    if blocking := [parent for parent in path.absolute().parents if parent.is_file()]:
+        raise UserError(f"{key}={path}: {blocking[0]} is a file; expected a folder")

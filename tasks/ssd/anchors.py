@@ -14,11 +14,11 @@ def anchor_shapes(maps: int, min_scale: float = 0.2, max_scale: float = 0.95) ->
     """The (scale, ratio) pairs at each location of each map: 3 on the first, 6 on every other.
 
     Scales run linearly from `min_scale` on the first map to `max_scale` on the last, as shares of the
-    picture's side; the scale after the last is 1.
+    image's side; the scale after the last is 1.
     """
     if not 0 < min_scale <= max_scale:
         raise ValueError(
-            f"task.anchors.min_scale={min_scale}, task.anchors.max_scale={max_scale}; expected shares of the picture's "
+            f"task.anchors.min_scale={min_scale}, task.anchors.max_scale={max_scale}; expected shares of the image's "
             "side above 0, the first no larger"
         )
     step = (max_scale - min_scale) / max(maps - 1, 1)
@@ -37,9 +37,9 @@ def make_anchors(
     resolution: int,
     device: torch.device | None = None,
 ) -> Tensor:
-    """Anchors (A, 4), xyxy in pixels of the resized picture, not clipped.
+    """Anchors (A, 4), xyxy in pixels of the resized image, not clipped.
 
-    shapes: per map the (scale, ratio) pairs; map_sizes: rows and columns of each map; resolution: the picture's side.
+    shapes: per map the (scale, ratio) pairs; map_sizes: rows and columns of each map; resolution: the image's side.
     Order: map, row, column, shape, the order in which the predictors' outputs are flattened.
     """
     frozen = tuple(tuple(pairs) for pairs in shapes)

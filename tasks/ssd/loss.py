@@ -20,8 +20,8 @@ class SSDLoss:
         classification: `"sigmoid"` (one-hot over background and classes, as published), `"softmax"`, or
             `"focal"`: sigmoid focal loss over all anchors, without mining (alpha 0.25, gamma 2).
         match_iou: an anchor with at least this IoU takes the box; each box has its best anchor besides.
-        negatives_per_positive: hard negatives kept a match, picture by picture.
-        min_negatives: kept in a picture without matches; 0 as published, so that empty pictures teach nothing.
+        negatives_per_positive: hard negatives kept a match, image by image.
+        min_negatives: kept in an image without matches; 0 as published, so that empty images teach nothing.
         mining_nms: candidates whose decoded boxes overlap more than this count as one (0.99 as published);
             None leaves that out.
         mining_candidates: at most so many survivors of it.
@@ -89,7 +89,7 @@ class SSDLoss:
         }
 
     def assign(self, anchors: Tensor, boxes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets of one picture: class (A,), 0 for background, and regression offsets (A, 4), 0 there."""
+        """Targets of one image: class (A,), 0 for background, and regression offsets (A, 4), 0 there."""
         matched = match_anchors(box_iou(boxes, anchors), self.match_iou)
         if not len(boxes):
             return torch.zeros_like(matched), torch.zeros_like(anchors)
@@ -114,10 +114,10 @@ class SSDLoss:
         """Which anchors count (B, A): the matched, and of the others those that are most wrong."""
         candidate = torch.ones_like(positive)
         if self.mining_nms is not None:
-            for picture, offsets in enumerate(box_offsets):
-                keep = nms(decode(offsets.float(), anchors), loss[picture].float(), self.mining_nms)
-                candidate[picture] = False
-                candidate[picture, keep[: self.mining_candidates]] = True
+            for image, offsets in enumerate(box_offsets):
+                keep = nms(decode(offsets.float(), anchors), loss[image].float(), self.mining_nms)
+                candidate[image] = False
+                candidate[image, keep[: self.mining_candidates]] = True
         positive = positive & candidate
         quota = (self.negatives_per_positive * positive.sum(1)).long().clamp(min=self.min_negatives)
         rivals = loss.masked_fill(positive | ~candidate, -torch.inf)

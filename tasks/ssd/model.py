@@ -23,7 +23,7 @@ from tasks.ssd.weights import coco_info, load_ssd
 
 class SSDOutputs(NamedTuple):
     """class_logits (B, A, C + 1), background first; box_offsets (B, A, 4) against the anchors (A, 4), which are
-    xyxy in pixels of the resized picture."""
+    xyxy in pixels of the resized image."""
 
     class_logits: Tensor
     box_offsets: Tensor
@@ -36,7 +36,7 @@ class SSD(Task):
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
         num_classes: without background.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         width: multiplier of the extra maps' channels, the backbone's alpha.
         loss: arguments of SSDLoss.
         postprocess: arguments of postprocess (thresholds and counts).
@@ -48,8 +48,8 @@ class SSD(Task):
     Raises ValueError if the backbone has fewer than two taps or the resolution is below its deepest stride.
     """
 
-    curves = ("AP", "AP50")
-    data_kind = "detection"
+    monitored_metrics = ("AP", "AP50")
+    data_type = "detection"
     needs = ("category_ids", "class_names")
 
     def __init__(
@@ -92,7 +92,7 @@ class SSD(Task):
     def respond(self, maps: dict[str, Tensor], images: Tensor) -> SSDOutputs:
         """images: (B, 3, resolution, resolution)."""
         if images.shape[-2:] != (self.resolution, self.resolution):
-            raise ValueError(f"expected pictures of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
+            raise ValueError(f"expected images of {self.resolution}x{self.resolution}, got {tuple(images.shape)}")
         logits, offsets, sizes = self.head([maps[info.name] for info in self.backbone.feature_info])
         return SSDOutputs(logits, offsets, make_anchors(self.shapes, sizes, self.resolution, images.device))
 
@@ -103,13 +103,13 @@ class SSD(Task):
         return self.criterion(logits, offsets, outputs.anchors, boxes, labels)
 
     def predict(self, outputs: SSDOutputs, sizes: Tensor) -> list[Detections]:
-        """sizes (B, 2): height and width of the original pictures, whose pixels the boxes come in."""
+        """sizes (B, 2): height and width of the original images, whose pixels the boxes come in."""
         logits = outputs.class_logits.float()
         scores = logits.softmax(-1) if self.criterion.classification == "softmax" else logits.sigmoid()
         boxes = clip(decode(outputs.box_offsets.float(), outputs.anchors), self.resolution, self.resolution)
         results = []
-        for picture_boxes, picture_scores, size in zip(boxes, scores[..., 1:], sizes, strict=True):
-            found = postprocess(picture_boxes, picture_scores, **self.post)
+        for image_boxes, image_scores, size in zip(boxes, scores[..., 1:], sizes, strict=True):
+            found = postprocess(image_boxes, image_scores, **self.post)
             scale = size.flip(0).repeat(2).to(found.boxes) / self.resolution
             results.append(found._replace(boxes=found.boxes * scale))
         return results

@@ -22,7 +22,7 @@ class TFLiteHead:
     taps: the backbone's layers that are read. extras: the 1x1 and the 3x3 convolution of each further map.
     boxes, classes: the predictors of every map; rows by anchor, then (y, x, height, width) or class, background first.
     map_sizes: rows and columns of every map. resolution: the input's side in pixels.
-    anchors: (A, 4), (y, x, height, width) of centre and size, as shares of the picture's side, to within `rounding`.
+    anchors: (A, 4), (y, x, height, width) of centre and size, as shares of the image's side, to within `rounding`.
     scales: what x, y, width and height offsets are multiplied by. scores: "sigmoid" or "softmax".
     num_classes: without background. options: all of the postprocessing's. weights: the names of all tensors read.
     """
@@ -48,7 +48,7 @@ def read_head(path: Path) -> TFLiteHead:
     Raises ValueError naming the file, and the first operator that SSD does not have there.
     """
     graph = read_graph(path)
-    end = next((operator for operator in graph.operators if operator.kind == POSTPROCESS), None)
+    end = next((operator for operator in graph.operators if operator.op_type == POSTPROCESS), None)
     numbers = [] if end is None else [end.options.get(key) for key in (*SCALES, "num_classes")]
     if end is None or not all(isinstance(number, int | float) and number > 0 for number in numbers):
         raise ValueError(f"{path}: no detector; expected one that ends in {POSTPROCESS} of boxes, scores and anchors")
@@ -58,10 +58,10 @@ def read_head(path: Path) -> TFLiteHead:
     if maps != [layer.source for layer in classes]:
         raise ValueError(f"{path}: boxes and classes are predicted from different maps")
     classes_per_anchor = int(end.options["num_classes"]) + 1
-    for box, kind in zip(boxes, classes, strict=True):
-        if len(box.bias) % 4 or len(box.bias) // 4 * classes_per_anchor != len(kind.bias):
+    for box, op_type in zip(boxes, classes, strict=True):
+        if len(box.bias) % 4 or len(box.bias) // 4 * classes_per_anchor != len(op_type.bias):
             raise ValueError(
-                f"{path}: {box.operator} gives {len(box.bias)} numbers a location, {kind.operator} {len(kind.bias)}; "
+                f"{path}: {box.operator} gives {len(box.bias)} numbers a location, {op_type.operator} {len(op_type.bias)}; "
                 f"expected 4 and {classes_per_anchor} an anchor"
             )
     names = {layer.output: name.removesuffix(".pointwise") for name, layer in trace_body(graph).items()}
@@ -79,23 +79,23 @@ def read_head(path: Path) -> TFLiteHead:
         anchors=graph.constant(end.inputs[2]),
         rounding=max(stored.scales, default=0.0) / 2,
         scales=tuple(float(end.options[key]) for key in SCALES),
-        scores=SCORES[squash.kind],
+        scores=SCORES[squash.op_type],
         num_classes=classes_per_anchor - 1,
         options=end.options,
         weights={graph.tensors[graph.origin(tensor)].name for tensor in used} | {stored.name},
     )
 
 
-def _producer(graph: Graph, tensor: int, kinds: tuple[str, ...]) -> Operator:
+def _producer(graph: Graph, tensor: int, op_types: tuple[str, ...]) -> Operator:
     """The operator of one of these kinds that a tensor comes from, whatever has reshaped it."""
     for _ in graph.operators:
         operator = graph.producers.get(graph.origin(tensor))
-        if operator is None or operator.kind not in RESHAPES or operator.kind in kinds:
+        if operator is None or operator.op_type not in RESHAPES or operator.op_type in op_types:
             break
         tensor = operator.inputs[0]
-    if operator is None or operator.kind not in kinds:
+    if operator is None or operator.op_type not in op_types:
         there = operator or f"nothing that is computed gives {graph.tensors[tensor].name!r}"
-        raise ValueError(f"{graph.path}: {there}; expected {' or '.join(kinds)} there, as in SSD's head")
+        raise ValueError(f"{graph.path}: {there}; expected {' or '.join(op_types)} there, as in SSD's head")
     return operator
 
 

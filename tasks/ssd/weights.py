@@ -23,7 +23,7 @@ from tasks.ssd.tflite_head import TFLiteHead, read_head
 log = logging.getLogger(__name__)
 COCO_IDS = 90  # of which 80 are in use
 TF_ORDER = (1, 0, 3, 2)  # where our x, y, width and height stand among TensorFlow's y, x, height and width
-ANCHOR_TOLERANCE = 1e-3  # of the picture's side, beside the file's own rounding
+ANCHOR_TOLERANCE = 1e-3  # of the image's side, beside the file's own rounding
 
 
 class Detector(Protocol):
@@ -118,7 +118,7 @@ def _units(extra: nn.Module) -> list[ConvNormAct]:
 
 def _unit_differences(unit: ConvNormAct, layer: Layer) -> list[tuple[str, object, object]]:
     conv = unit.conv
-    activation = next(name for name, kind in ACTIVATIONS.items() if type(unit.act) is kind)
+    activation = next(name for name, module_type in ACTIVATIONS.items() if type(unit.act) is module_type)
     strided = conv.stride != (1, 1)
     return [
         ("task.unit.activation", activation, layer.activation),
@@ -155,6 +155,6 @@ def _check_anchors(task: Detector, head: TFLiteHead, source: str) -> None:
     if apart > head.rounding + ANCHOR_TOLERANCE:
         first, second = ([round(v, 4) for v in anchors[index].tolist()] for anchors in (mine, head.anchors))
         raise ValueError(
-            f"{source}: anchor {int(index)} is {second} (y, x, height, width as shares of the picture); the task's is "
+            f"{source}: anchor {int(index)} is {second} (y, x, height, width as shares of the image); the task's is "
             f"{first} (task.anchors)"
         )

@@ -35,7 +35,7 @@ def millions(count: int, digits: int) -> float:
 def test_table_1_has_28_layers_of_the_printed_sizes():
     layers = cost_of().layers
     assert len(layers) == 28
-    assert [layer.kind for layer in layers] == ["3x3 conv", *["3x3 depthwise conv", "1x1 conv"] * 13, "linear"]
+    assert [layer.type for layer in layers] == ["3x3 conv", *["3x3 depthwise conv", "1x1 conv"] * 13, "linear"]
     maps = [(32, 112), (64, 112), (128, 56), (128, 56), (256, 28), (256, 28), *[(512, 14)] * 6, (1024, 7), (1024, 7)]
     assert [layer.output_size for layer in layers[0:27:2]] == [(c, side, side) for c, side in maps]
 
@@ -44,9 +44,9 @@ def test_table_2_shares_of_the_layer_kinds():
     cost = cost_of()
     assert (cost.mult_adds, cost.weights) == (568_740_352, 4_209_088)
     shares = {}
-    for kind in ("1x1 conv", "3x3 depthwise conv", "3x3 conv", "linear"):
-        layers = [layer for layer in cost.layers if layer.kind == kind]
-        shares[kind] = (
+    for type in ("1x1 conv", "3x3 depthwise conv", "3x3 conv", "linear"):
+        layers = [layer for layer in cost.layers if layer.type == type]
+        shares[type] = (
             round(100 * sum(layer.mult_adds for layer in layers) / cost.mult_adds, 2),
             round(100 * sum(layer.weights for layer in layers) / cost.weights, 2),
         )
@@ -161,7 +161,7 @@ def test_a_layer_used_twice_costs_its_weights_once():
     assert (once.weights, once.parameters) == (144, 148)
 
 
-def test_groups_stride_and_non_square_pictures():
+def test_groups_stride_and_non_square_images():
     # 2x3 outputs of 6 channels, each from 4 / 2 input channels under a 3x1 kernel
     cost = count_cost(nn.Conv2d(4, 6, (3, 1), stride=2, padding=(1, 0), groups=2), (4, 5), in_channels=4)
     assert cost.layers[0].output_size == (6, 2, 3)
@@ -191,7 +191,7 @@ def test_a_failing_forward_leaves_the_module_as_it_was():
 
 
 @pytest.mark.parametrize("size", [0, -3, (0, 5), (5, 0)])
-def test_a_picture_without_pixels_is_refused(size):
+def test_a_image_without_pixels_is_refused(size):
     with pytest.raises(ValueError, match="input_size"):
         count_cost(nn.Conv2d(3, 4, 1), size)
 

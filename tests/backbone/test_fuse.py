@@ -69,7 +69,7 @@ def test_a_fused_network_that_has_answered_can_be_copied_and_costs_the_same() ->
     assert count_cost(net, 64).mult_adds == cost.mult_adds
 
 
-def test_no_picture_at_all() -> None:
+def test_no_image_at_all() -> None:
     layer = ConvNormAct(4, 6, 3, 2).eval()
     fold_batch_norm(layer)
     fuse_activations(layer)
@@ -77,7 +77,7 @@ def test_no_picture_at_all() -> None:
         assert layer(torch.zeros(0, 4, 8, 8)).shape == (0, 6, 4, 4)
 
 
-def test_float_pictures_are_rounded_for_a_network_in_bf16() -> None:
+def test_float_images_are_rounded_for_a_network_in_bf16() -> None:
     layer = ConvNormAct(4, 6, 3).eval()
     fold_batch_norm(layer)
     with torch.inference_mode():

@@ -264,7 +264,7 @@ def test_who_watches_operators_sees_torchs() -> None:
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_gradients_of_each_picture_by_vmap(layout: torch.memory_format) -> None:
+def test_gradients_of_each_image_by_vmap(layout: torch.memory_format) -> None:
     unit = ConvNormAct(16, 16, 3, 2, groups=16).eval().to(memory_format=layout)  # type: ignore[call-overload]
     images = torch.randn(3, 16, 8, 8).contiguous(memory_format=layout)
     weights: dict[str, Tensor] = dict(unit.named_parameters())

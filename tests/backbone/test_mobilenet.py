@@ -46,7 +46,7 @@ def test_maps_have_the_sizes_that_feature_info_tells(variant, padding):
         }
 
 
-def test_a_300_pixel_picture_gives_ssd_its_19_and_10():
+def test_a_300_pixel_image_gives_ssd_its_19_and_10():
     assert map_sizes(on_meta(taps=(16, 32)), 300, 300) == {"conv_11": (2, 512, 19, 19), "conv_13": (2, 1024, 10, 10)}
 
 
@@ -209,7 +209,7 @@ def test_features_equal_those_of_timms_mobilenet_v1(size):
             torch.testing.assert_close(mine, expected, rtol=1e-5, atol=1e-5)
 
 
-def test_one_picture_of_one_pixel_trains():
+def test_one_image_of_one_pixel_trains():
     net = MobileNetV1(0.25).train()
     out = net(torch.randn(1, 3, 1, 1))["conv_13"]
     assert torch.isfinite(out).all()

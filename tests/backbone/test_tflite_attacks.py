@@ -52,10 +52,10 @@ def test_tensors_that_are_one_tensor(tmp_path: Path) -> None:
 
 def test_convolutions_that_share_a_filter(tmp_path: Path) -> None:
     writer = MobileNetWriter("float")
-    x = writer.conv("a", writer.picture, 3, 1)
+    x = writer.conv("a", writer.image, 3, 1)
     y = writer.conv("b", x, 3, 1)
     writer.operators[-1][1][1] = writer.operators[0][1][1]
-    writer.save(tmp_path / "x.tflite", [writer.picture], [y])
+    writer.save(tmp_path / "x.tflite", [writer.image], [y])
     assert_refused(lambda: read_graph(tmp_path / "x.tflite"), "two convolutions with one filter")
 
 

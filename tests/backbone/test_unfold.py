@@ -31,7 +31,7 @@ def case() -> Case:
     return Case(net, torch.randn(24, 3, 64, 64))
 
 
-def test_evaluation_stays_the_same_function_on_any_picture(case):
+def test_evaluation_stays_the_same_function_on_any_image(case):
     before = {name: tensor.clone() for name, tensor in case.net.state_dict().items()}
     others = torch.randn(4, 3, 64, 96)
     with torch.no_grad():
@@ -80,14 +80,14 @@ def test_only_folded_norms_are_touched_and_named(case):
     assert "conv_4.depthwise.norm" not in names
     assert unfold_batch_norm(case.net, [case.images]) == names
     assert folded_norms(case.net) == []
-    assert unfold_batch_norm(case.net, []) == []  # nothing to do, so no pictures are asked for
+    assert unfold_batch_norm(case.net, []) == []  # nothing to do, so no images are asked for
     assert folded_norms(MobileNetV1(0.25)) == []  # a new network's are no identity
 
 
-def test_no_pictures_or_broken_ones_are_refused_and_change_nothing(case):
+def test_no_images_or_broken_ones_are_refused_and_change_nothing(case):
     before = {name: tensor.clone() for name, tensor in case.net.state_dict().items()}
     for batches in ([], [torch.full((1, 3, 32, 32), torch.nan)]):
-        with pytest.raises(ValueError, match=r"conv_0.norm: saw \d+ values, .*expected pictures"):
+        with pytest.raises(ValueError, match=r"conv_0.norm: saw \d+ values, .*expected images"):
             unfold_batch_norm(case.net.train(), batches)
         assert case.net.training
     assert all(torch.equal(tensor, before[name]) for name, tensor in case.net.state_dict().items())

@@ -22,7 +22,7 @@ def write(path: Path, form: str = "uint8", classes: int | None = None, **options
     x = writer.body(WIDTHS)
     if classes:
         x = writer.classifier(x, classes, **top)
-    writer.save(path, [writer.picture], [x])
+    writer.save(path, [writer.image], [x])
     return writer
 
 
@@ -97,7 +97,7 @@ def test_the_classifier_is_kept_as_it_is_stored(tmp_path, classes, background, o
 def test_a_head_that_is_no_classifier_is_left_over_by_name(tmp_path):
     writer = MobileNetWriter("uint8")
     x = writer.conv("neck", writer.body(WIDTHS), 12, 3, 2)
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     published = read_weights(tmp_path / "net.tflite")
     assert published.classifier == {}
     assert list(published.left_over) == ["neck/weight", "neck/bias"]
@@ -108,7 +108,7 @@ def test_two_linear_layers_are_no_classifier(tmp_path):
     writer = MobileNetWriter("uint8")
     hidden = writer.classifier(writer.body(WIDTHS), 12)
     x = writer.conv("second", writer.operator("RESHAPE", [hidden], writer.tensor("r", [1, 1, 1, 12])), 3, 1)
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     published = read_weights(tmp_path / "net.tflite")
     assert published.classifier == {}
     assert list(published.left_over) == ["logits/weight", "logits/bias", "second/weight", "second/bias"]
@@ -118,7 +118,7 @@ def test_two_linear_layers_are_no_classifier(tmp_path):
 def test_a_linear_layer_on_other_than_the_mean_of_the_map_is_no_classifier(tmp_path, options):
     writer = MobileNetWriter("float", side=64, fused=RELU6)
     x = writer.classifier(writer.body(WIDTHS), 5, **options)
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     published = read_weights(tmp_path / "net.tflite")
     assert published.classifier == {}
     assert list(published.left_over) == ["logits/weight", "logits/bias"]
@@ -133,11 +133,11 @@ def test_the_activation_is_what_the_operator_and_the_range_say(tmp_path, form, f
 
 def test_relu6_is_told_by_the_range_in_one_layer_and_by_the_operator_in_another(tmp_path):
     writer = MobileNetWriter("uint8", fused=NONE)
-    x = writer.conv("conv_0", writer.picture, 8, 3, 2, fused=RELU6, top=4.0)
+    x = writer.conv("conv_0", writer.image, 8, 3, 2, fused=RELU6, top=4.0)
     for number, (width, stride) in enumerate(zip(WIDTHS[1:], STRIDES[1:], strict=True), 1):
         x = writer.conv(f"conv_{number}/dw", x, None, 3, stride)
         x = writer.conv(f"conv_{number}/pw", x, width, 1)
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     assert read_weights(tmp_path / "net.tflite").implied["activation"] == "relu6"
 
 
@@ -157,9 +157,9 @@ def test_no_activation_is_an_error(tmp_path, form, options, message):
 
 def two_layers(path: Path, *, first: dict | None = None, second: dict | None = None, side: int = 32) -> Path:
     writer = MobileNetWriter("uint8", side=side)
-    x = writer.conv("a", writer.picture, 8, **{"kernel": 3, "stride": 2} | (first or {}))
+    x = writer.conv("a", writer.image, 8, **{"kernel": 3, "stride": 2} | (first or {}))
     x = writer.conv("b", x, **{"outputs": None, "kernel": 3, "stride": 1} | (second or {}))
-    return writer.save(path, [writer.picture], [x])
+    return writer.save(path, [writer.image], [x])
 
 
 @pytest.mark.parametrize(
@@ -185,19 +185,19 @@ def test_another_network_is_refused_at_its_first_other_operator(tmp_path, option
 
 def test_zeros_put_around_by_an_operator_are_same_padding_on_even_sizes(tmp_path):
     writer = MobileNetWriter("float", fused=RELU6)
-    x = writer.conv("conv_0", writer.picture, 8, 3, 2, pad=True)
+    x = writer.conv("conv_0", writer.image, 8, 3, 2, pad=True)
     for number, (width, stride) in enumerate(zip(WIDTHS[1:], STRIDES[1:], strict=True), 1):
         x = writer.conv(f"conv_{number}/dw", x, None, 3, stride, pad=stride == 2)
         x = writer.conv(f"conv_{number}/pw", x, width, 1, padding=1)
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     assert read_weights(tmp_path / "net.tflite").implied["padding"] == "same"
 
 
 def test_same_padding_on_top_of_zeros_put_around_is_refused(tmp_path):
     writer = MobileNetWriter("float", fused=RELU6)
     paddings = writer.tensor("paddings", [4, 2], "int32", np.array([[0, 0], [0, 1], [0, 1], [0, 0]]))
-    padded = writer.operator("PAD", [writer.picture, paddings], writer.tensor("padded", [1, 33, 33, 3]))
-    writer.save(tmp_path / "net.tflite", [writer.picture], [writer.conv("conv_0", padded, 8, 3, 2)])
+    padded = writer.operator("PAD", [writer.image, paddings], writer.tensor("padded", [1, 33, 33, 3]))
+    writer.save(tmp_path / "net.tflite", [writer.image], [writer.conv("conv_0", padded, 8, 3, 2)])
     with pytest.raises(ValueError, match=r"operator 1 \(CONV_2D\) has .*padding SAME after PAD; expected"):
         read_weights(tmp_path / "net.tflite")
 
@@ -205,7 +205,7 @@ def test_same_padding_on_top_of_zeros_put_around_is_refused(tmp_path):
 def test_widths_of_no_alpha_are_refused(tmp_path):
     writer = MobileNetWriter("uint8")
     x = writer.body([*WIDTHS[:5], 80, *WIDTHS[6:]])
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     with pytest.raises(ValueError, match=r"conv_5 has 80 channels; expected 64, as alpha=0.25 gives"):
         read_weights(tmp_path / "net.tflite")
 
@@ -232,7 +232,7 @@ def test_a_tensor_that_is_too_short_is_named(tmp_path):
     x = writer.body(WIDTHS)
     stored = next(t for t in writer.tensors if t["name"] == "conv_3/pw/weight")
     stored["raw"] = stored["raw"][:-1]
-    writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    writer.save(tmp_path / "net.tflite", [writer.image], [x])
     with pytest.raises(ValueError, match=r"'conv_3/pw/weight' of shape .* holds 1023 bytes; expected 1024"):
         read_weights(tmp_path / "net.tflite")
 

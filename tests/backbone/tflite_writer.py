@@ -27,12 +27,12 @@ class MobileNetWriter(Writer):
         self.real: list[tuple[np.ndarray, np.ndarray]] = []
         self.type = form if form in LOWEST else "float32"
         scale, zero = {"uint8": (1 / 128, 128), "int8": (1 / 127.5, -1)}.get(form, (None, 0))
-        self.picture = self.tensor("input", [1, side, side, 3], self.type, None, scale, zero)
+        self.image = self.tensor("input", [1, side, side, 3], self.type, None, scale, zero)
         self.maps: dict[str, int] = {}
 
     def body(self, widths: Sequence[int], skip_from: int = 14) -> int:
         """conv_0 to conv_13; returns the last map."""
-        x = self.conv("conv_0", self.picture, widths[0], 3, STRIDES[0])
+        x = self.conv("conv_0", self.image, widths[0], 3, STRIDES[0])
         self.maps["conv_0"] = x
         for number in range(1, min(len(widths), skip_from)):
             x = self.conv(f"conv_{number}/dw", x, None, 3, STRIDES[number])

@@ -1,4 +1,4 @@
-"""Readers of pictures and data sets, each with a small sound input that it draws; readers_of_weights.py has others."""
+"""Readers of images and data sets, each with a small sound input that it draws; readers_of_weights.py has others."""
 
 import importlib
 import os
@@ -16,7 +16,7 @@ from PIL import Image
 from tests.conftest import _write_coco
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.dogs.conftest import BREEDS, write_dogs
-from tests.tasks.dogs.conftest import picture as smooth
+from tests.tasks.dogs.conftest import image as smooth
 from tests.tasks.planet.conftest import SHOTS, shard_sample, write_photos, write_shard
 from tests.tasks.shared.faces.conftest import write_celeba, write_face_shard, write_lines, write_people
 
@@ -28,7 +28,7 @@ class Reader:
     """draw: writes a sound input into an empty folder, the later working directory. read: reads all of it there.
 
     files: patterns of those files that are mutated. memory: MB that reading may take, more where threads decode
-    pictures too, None for pictures alone, whose sizes a config key governs. named: an error has to name the mutated
+    images too, None for images alone, whose sizes a config key governs. named: an error has to name the mutated
     file; else a key of the config is as good.
     """
 
@@ -40,25 +40,25 @@ class Reader:
 
 
 def drain(data: Any) -> None:
-    """Read all pictures and targets of a data set, as training and as evaluation do."""
+    """Read all images and targets of a data set, as training and as evaluation do."""
     for loader in (data.train_loader(0), data.val_loader()):
         for _ in loader:
             pass
 
 
-def draw_picture(folder: Path, suffix: str) -> None:
+def draw_image(folder: Path, suffix: str) -> None:
     image = smooth(1, (60, 44))
-    for name, options in PICTURES[suffix].items():
+    for name, options in IMAGES[suffix].items():
         mode = options.get("mode", "RGB")
-        picture = (
+        drawing = (
             Image.fromarray(np.asarray(image)[..., 0].astype(np.uint16) * 257)
             if mode == "I;16"
             else image.convert(mode)
         )
-        picture.save(folder / f"{name}{suffix}", **{key: value for key, value in options.items() if key != "mode"})
+        drawing.save(folder / f"{name}{suffix}", **{key: value for key, value in options.items() if key != "mode"})
 
 
-PICTURES: dict[str, dict[str, dict[str, Any]]] = {
+IMAGES: dict[str, dict[str, dict[str, Any]]] = {
     ".jpg": {
         "plain": {"quality": 90}, "progressive": {"progressive": True}, "grey": {"mode": "L"},
         "cmyk": {"mode": "CMYK"}, "restarts": {"restart_marker_blocks": 2}, "fine": {"subsampling": 0},
@@ -73,7 +73,7 @@ PICTURES: dict[str, dict[str, dict[str, Any]]] = {
 }  # fmt: skip
 
 
-def read_pictures() -> None:
+def read_images() -> None:
     from tasks.shared.images.decode import read_image
 
     for file in sorted(Path().iterdir()):
@@ -252,14 +252,14 @@ def read_film() -> None:
 
 
 READERS: dict[str, Reader] = {
-    **{f"pictures {suffix}": Reader(partial(draw_picture, suffix=suffix), ["*"], read_pictures, memory=None)
-       for suffix in PICTURES},
+    **{f"images {suffix}": Reader(partial(draw_image, suffix=suffix), ["*"], read_images, memory=None)
+       for suffix in IMAGES},
     "class folders": Reader(draw_class_folders, ["*/*/*.jpg"], read_class_folders, memory=None),
     "classes.txt": Reader(draw_classes, ["classes.txt"], read_classes),
     "COCO json": Reader(draw_coco, ["annotations/*.json"], read_coco, named=False),
     "CelebA lists": Reader(partial(write_celeba, identities=True), ["*.txt"], read_celeba, named=False),
     "LFW pairs": Reader(draw_lfw, ["pairs.txt"], read_lfw, named=False),
-    "list of pictures": Reader(draw_list, ["list.txt"], partial(read_unlabelled, "list.txt"), named=False),
+    "list of images": Reader(draw_list, ["list.txt"], partial(read_unlabelled, "list.txt"), named=False),
     "shards of faces": Reader(draw_face_shards, ["*.tar", "cache/*"], partial(read_unlabelled, "faces-*.tar"),
                               named=False),
     "geotagged csv": Reader(partial(draw_geotagged, table="photos.csv"), ["photos.csv"],

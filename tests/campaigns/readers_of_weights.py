@@ -18,8 +18,8 @@ from tests.backbone.test_weights_keras import draw as keras_layers
 from tests.backbone.test_weights_keras import save as save_keras
 from tests.backbone.test_weights_tflite import write as write_tflite
 from tests.campaigns.readers import Reader, draw_class_folders
+from tests.tasks.shared.distillation.test_onnx_model import images as onnx_images
 from tests.tasks.shared.distillation.test_onnx_model import model as onnx_model
-from tests.tasks.shared.distillation.test_onnx_model import pictures as onnx_pictures
 
 RUN = ("task=classification", "data=image_folder", "data.root=.", "backbone.alpha=0.1", "resolution=32", "trainer=cpu")
 
@@ -118,7 +118,7 @@ def read_published(name: str) -> None:
 def read_teacher() -> None:
     from tasks.shared.distillation.onnx_model import onnx_teacher
 
-    onnx_teacher("net.onnx")(onnx_pictures(2))
+    onnx_teacher("net.onnx")(onnx_images(2))
 
 
 def read_own_teacher() -> None:

@@ -172,7 +172,7 @@ def test_files_are_as_private_as_the_umask_says(place: Place, usual: dict[str, b
 def test_what_others_own_need_only_be_readable(
     place: Place, theirs: Path, usual: dict[str, bytes], tmp_path: Path
 ) -> None:
-    """A run, its data, pictures to answer for; nothing in there changes."""
+    """A run, its data, images to answer for; nothing in there changes."""
     work, before = own(tmp_path / "work"), contents(theirs)
     for folder in (theirs, *(f for f in theirs.rglob("*") if f.is_dir())):
         folder.chmod(0o555)

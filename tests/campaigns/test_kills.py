@@ -45,7 +45,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pictures of those configs that do not draw their own."""
+    """A folder with the images of those configs that do not draw their own."""
     folder = tmp_path_factory.mktemp("kills")
     for seed, (split, count) in enumerate((("train", 4), ("val", 2))):
         write_folders(folder / "set", split, dict.fromkeys(COLORS, count), seed=seed)

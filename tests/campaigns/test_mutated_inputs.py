@@ -2,7 +2,7 @@
 
     INPUTS=5000 SEED=0 REPORT=mutated.md pytest tests/campaigns/test_mutated_inputs.py -m slow -n 0
 
-No other error, no crash, no file that takes more than ten seconds or, pictures apart, 64 MB of memory, and nothing left
+No other error, no crash, no file that takes more than ten seconds or, images apart, 64 MB of memory, and nothing left
 half-written. mutated.py, which does it, repeats one input by its number.
 """
 

@@ -12,14 +12,14 @@ import pytest
 from tasks.shared.commands.cli import run_tool
 
 TOOLS = Path(__file__).parents[2] / "tools"
-# A run of seconds: eight drawn pictures, a quarter of the width, 64 pixels.
+# A run of seconds: eight drawn images, a quarter of the width, 64 pixels.
 TINY = (
     "task=ssd", "backbone.alpha=0.25", "resolution=64", "data.train=8", "data.val=4", "data.batch_size=4",
     "data.workers=0", "trainer.accelerator=cpu", "trainer.max_epochs=2", "trainer.val_every_epochs=1",
 )  # fmt: skip
 
 
-class Answer(NamedTuple):
+class ToolResult(NamedTuple):
     """How a tool ended: exit status, standard output, and the message it ended with."""
 
     status: int
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
     message: str
 
 
-Tool = Callable[..., Answer]
+Tool = Callable[..., ToolResult]
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     root = logging.getLogger()
     before = root.level, list(root.handlers)
 
-    def run(name: str, *arguments: str) -> Answer:
+    def run(name: str, *arguments: str) -> ToolResult:
         spec = importlib.util.spec_from_file_location(f"tool_{name}", TOOLS / f"{name}.py")
         assert spec and spec.loader
         module = importlib.util.module_from_spec(spec)
@@ -50,7 +50,7 @@ def tool(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
         except SystemExit as stop:
             status = stop.code if isinstance(stop.code, int) else 1
             message = "" if isinstance(stop.code, int | None) else str(stop.code)
-        return Answer(status, capsys.readouterr().out, message)
+        return ToolResult(status, capsys.readouterr().out, message)
 
     yield run
     root.setLevel(before[0])

@@ -16,15 +16,15 @@ from tests.tools.conftest import TINY, TOOLS, Tool
 
 @pytest.fixture
 def coco_root(tmp_path: Path, write_coco: Callable[..., dict[str, str]]) -> Path:
-    """A folder in COCO's own layout with three pictures a split; its name has all that Hydra parses."""
+    """A folder in COCO's own layout with three images a split; its name has all that Hydra parses."""
     root = tmp_path / "cöco data, v=1 [a] (b)"
     for split in ("train2017", "val2017"):
-        write_coco(root, split, pictures=3)
+        write_coco(root, split, images=3)
     return root
 
 
 def edit(root: Path, change: str) -> None:
-    """Spoil the training json or a training picture."""
+    """Spoil the training json or a training image."""
     path = root / "annotations/instances_train2017.json"
     content = json.loads(path.read_text())
     if change == "no json":
@@ -36,9 +36,9 @@ def edit(root: Path, change: str) -> None:
     elif change == "outside":
         content["annotations"][0]["bbox"] = [500, 500, 10, 10]
         path.write_text(json.dumps(content))
-    elif change == "missing picture":
+    elif change == "missing image":
         (root / "train2017/000000001004.jpg").unlink()
-    elif change == "truncated picture":
+    elif change == "truncated image":
         whole = (root / "train2017/000000001004.jpg").read_bytes()
         (root / "train2017/000000001004.jpg").write_bytes(whole[: len(whole) // 2])
     elif change == "missing folder":
@@ -58,9 +58,9 @@ def train_on(root: Path) -> list[str]:
         ("no coco", ["instances_train2017.json", "images, annotations, categories", "shapes"]),
         ("no boxes", ["instances_train2017.json", "no boxes at all"]),
         ("outside", ["instances_train2017.json", "wholly outside", "ids 1"]),
-        ("missing picture", ["000000001004.jpg", "missing", "data.on_corrupt=skip"]),
+        ("missing image", ["000000001004.jpg", "missing", "data.on_corrupt=skip"]),
         ("missing folder", ["train2017", "no such folder"]),
-        ("truncated picture", ["train2017/000000001004.jpg", "truncated", "data.on_corrupt=skip"]),
+        ("truncated image", ["train2017/000000001004.jpg", "truncated", "data.on_corrupt=skip"]),
     ],
 )
 def test_spoilt_data(change: str, expected: list[str], coco_root: Path, tool: Tool, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_spoilt_data(change: str, expected: list[str], coco_root: Path, tool: To
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("change", ["missing picture", "truncated picture"])
+@pytest.mark.parametrize("change", ["missing image", "truncated image"])
 def test_skipping_goes_on_and_says_so(change: str, coco_root: Path, tool: Tool, tmp_path: Path) -> None:
     """And a path with spaces, accents, `=`, brackets and commas works."""
     edit(coco_root, change)
@@ -171,14 +171,14 @@ def test_eval_refuses_what_does_not_fit(tiny_run: Path, coco_root: Path, tool: T
     assert not (tmp_path / "eval").exists()
 
 
-def test_predict_refuses_what_is_no_picture(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
+def test_predict_refuses_what_is_no_image(tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.jpg").write_text("hello")
     for source, expected in [
-        (tmp_path / "empty", "holds no pictures"),
+        (tmp_path / "empty", "holds no images"),
         (tmp_path / "none.jpg", "no such file"),
         (tmp_path / "*.png", "no file matches"),
-        (tmp_path / "text.jpg", "not a readable picture"),
+        (tmp_path / "text.jpg", "not a readable image"),
     ]:
         answer = tool("predict", f"checkpoint={tiny_run}", f"input={source}", f"output={tmp_path}/out")
         assert answer.status == 1 and expected in answer.message, answer

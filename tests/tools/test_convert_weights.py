@@ -24,7 +24,7 @@ IDS = sorted(COLORS)
 
 def write_tflite(path: Path, classes: int, side: int = 64) -> None:
     writer = MobileNetWriter("uint8", side=side)
-    writer.save(path, [writer.picture], [writer.classifier(writer.body(WIDTHS), classes)])
+    writer.save(path, [writer.image], [writer.classifier(writer.body(WIDTHS), classes)])
 
 
 @pytest.fixture
@@ -80,35 +80,35 @@ def test_a_tflite_becomes_a_run_that_every_tool_takes(source: Path, folders: Pat
     assert {a["class_id"] for a in answers[0]["answer"]} == set(IDS)
 
 
-@pytest.mark.parametrize("with_pictures", [False, True])
+@pytest.mark.parametrize("with_images", [False, True])
 def test_folded_batch_norm_is_trained_only_with_statistics(
-    with_pictures: bool, source: Path, folders: Path, tool: Tool, tmp_path: Path
+    with_images: bool, source: Path, folders: Path, tool: Tool, tmp_path: Path
 ) -> None:
-    pictures = [f"pictures={folders}/train"] if with_pictures else []
+    folder = [f"pictures={folders}/train"] if with_images else []
     classes = f"classes={tmp_path}/classes.txt"
     places = [f"source={source}", f"output={tmp_path}/run", "background=true"]
-    made = tool("convert_weights", *places, classes, *pictures)
+    made = tool("convert_weights", *places, classes, *folder)
     assert made.status == 0, made.message
-    assert ("have the statistics of 12 pictures" in made.out) == with_pictures
+    assert ("have the statistics of 12 images" in made.out) == with_images
     short = ["data.batch_size=6", "data.workers=0", "trainer.max_epochs=1", "trainer.ema_decay=null", "trainer=cpu"]
     answer = tool(
         "train", "task=classification", "data=image_folder", f"data.root={folders}", f"init.run={tmp_path}/run",
         "init.head=new", f"output={tmp_path}/tuned", *short,
     )  # fmt: skip
     assert answer.status == 0, answer.message
-    assert ("27 batch norms were folded" in answer.out) != with_pictures
+    assert ("27 batch norms were folded" in answer.out) != with_images
     before, after = network(tmp_path / "run"), network(tmp_path / "tuned")
     norms = [name for name, module in before.named_modules() if isinstance(module, nn.BatchNorm2d)]
     for name in norms:
         old, new = before.get_submodule(name), after.get_submodule(name)
         same = torch.equal(old.running_mean, new.running_mean) and torch.equal(old.bias, new.bias)  # type: ignore[arg-type]
-        assert same != with_pictures, name
+        assert same != with_images, name
     assert not torch.equal(before.backbone.conv_5.pointwise.conv.weight, after.backbone.conv_5.pointwise.conv.weight)  # type: ignore[operator, union-attr, arg-type]
 
 
 def test_statistics_do_not_change_the_answers(source: Path, folders: Path, tool: Tool, tmp_path: Path) -> None:
-    for name, pictures in (("frozen", []), ("unfolded", [f"pictures={folders}/train"])):
-        assert tool("convert_weights", f"source={source}", f"output={tmp_path}/{name}", *pictures).status == 0
+    for name, folder in (("frozen", []), ("unfolded", [f"pictures={folders}/train"])):
+        assert tool("convert_weights", f"source={source}", f"output={tmp_path}/{name}", *folder).status == 0
     images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         first, second = (network(tmp_path / name)(images) for name in ("frozen", "unfolded"))

@@ -35,7 +35,7 @@ def test_json_is_all_that_is_printed(table: str, tool: Tool) -> None:
     assert data["alarms"] == []
 
 
-def test_the_command_writes_the_page_and_its_pictures(
+def test_the_command_writes_the_page_and_its_images(
     tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -183,4 +183,4 @@ def test_help_and_mistakes_do_not_wait_for_torch(arguments: list[str]) -> None:
     assert ended.returncode == 0, ended.stderr
     if arguments == ["--help"]:
         assert "python tools/cost.py task=classification budget.mult_adds=100e6" in ended.stdout
-        assert "mult_adds: null # of one picture" in ended.stdout
+        assert "mult_adds: null # of one image" in ended.stdout

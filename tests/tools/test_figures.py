@@ -103,12 +103,12 @@ def test_the_papers_points_are_the_printed_ones_and_fit_the_counts() -> None:
     assert plotted(figure_5(points)) == {PAPER: {(p.parameters, p.top1) for p in points}}
 
 
-def test_the_tool_writes_pictures_and_a_sorted_table(sweep: Path, tool: Tool) -> None:
+def test_the_tool_writes_images_and_a_sorted_table(sweep: Path, tool: Tool) -> None:
     (sweep / "figure4.png").write_text("an old one")
     answer = tool("figures", f"runs={sweep}")
     assert answer.status == 0, answer.message
     lines = [line.split() for line in answer.out.splitlines()]
-    assert "ours, imagenet_sample (1000 classes): costs of one picture" in answer.out
+    assert "ours, imagenet_sample (1000 classes): costs of one image" in answer.out
     assert [line for line in lines if len(line) == 7 and line[0][0].isdigit()] == [
         ["1.0", "224", "568.74", "4.209", "70.00", "90.00", "1"],
         ["0.5", "160", "76.52", "1.320", "61.20", "83.00", "0"],

@@ -30,7 +30,7 @@ OWN = ["teacher=none", "resolution=32", "backbone.alpha=0.25", "trainer.max_epoc
 
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with pictures in set/; configs may name what tests define."""
+    """A folder with images in set/; configs may name what tests define."""
     monkeypatch.setattr(targets, "declared_targets", lambda node: OWN_TARGETS)
     monkeypatch.setattr(report, "TIMED", 3)
     for seed, (split, count) in enumerate((("train", 4), ("val", 2))):

@@ -70,9 +70,9 @@ def test_a_full_disk_in_the_first_epoch_takes_this_run_alone(
 def test_after_an_epoch_it_stays(
     command: list[str], tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_in(monkeypatch, 1, UserError("the picture"))
+    fail_in(monkeypatch, 1, UserError("the image"))
     answer = tool("train", *command)
-    assert (answer.status, answer.message) == (1, "error: the picture")
+    assert (answer.status, answer.message) == (1, "error: the image")
     assert (tmp_path / "runs/run/checkpoints/last.ckpt").exists()
 
 
@@ -100,9 +100,9 @@ def test_a_run_that_goes_on_stays_whatever_happens(
     (run / "notes.txt").write_text("mine")
     again = ("train", f"resume={run}", f"data.root={tiny_run.parent}/sample")
     with monkeypatch.context() as patch:
-        fail_in(patch, 0, UserError("the picture"))
+        fail_in(patch, 0, UserError("the image"))
         answer = tool(*again)
-    assert (answer.status, answer.message) == (1, "error: the picture")
+    assert (answer.status, answer.message) == (1, "error: the image")
     assert (run / "notes.txt").read_text() == "mine" and not list(run.rglob("*.ckpt"))
     assert tool(*again).status == 0
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
@@ -118,9 +118,9 @@ def test_the_checkpoint_of_a_run_that_goes_on_stays(
         assert tool("train", *command).status == 1
     last = (run / "checkpoints/last.ckpt").read_bytes()
     with monkeypatch.context() as patch:
-        fail_in(patch, 0, UserError("the picture"))
+        fail_in(patch, 0, UserError("the image"))
         answer = tool("train", f"resume={run}")
-    assert (answer.status, answer.message) == (1, "error: the picture")
+    assert (answer.status, answer.message) == (1, "error: the image")
     assert (run / "checkpoints/last.ckpt").read_bytes() == last
     assert tool("train", f"resume={run}").status == 0
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
@@ -139,7 +139,7 @@ def test_a_run_that_is_only_lost_goes_on(
     assert (run / "metrics.json").read_bytes() == (tiny_run / "metrics.json").read_bytes()
 
 
-@pytest.mark.parametrize("error", [UserError("the picture"), Lost("killed")], ids=["wrong", "lost"])
+@pytest.mark.parametrize("error", [UserError("the image"), Lost("killed")], ids=["wrong", "lost"])
 @pytest.mark.parametrize("begun", [False, True], ids=["new", "begun"])
 @pytest.mark.parametrize("trained", [False, True], ids=["untrained", "trained"])
 def test_a_kept_stage(

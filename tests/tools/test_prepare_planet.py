@@ -36,8 +36,8 @@ def test_a_table_becomes_cells_and_a_map(suffix: str, tool: Tool, tmp_path: Path
     assert f"{len(cells)} cells, key {cells.key}" in answer.out
     assert f"{cells.left_out} photos ({100 * cells.left_out / 5000:.1f} %) are in none and left out" in answer.out
     assert f"written: {output}" in answer.out
-    with Image.open(output.with_suffix(".png")) as picture:
-        assert picture.size == (1800, 885)
+    with Image.open(output.with_suffix(".png")) as image:
+        assert image.size == (1800, 885)
     assert not list(tmp_path.glob(".*"))
 
 

@@ -14,13 +14,13 @@ import pytest
 from torch.distributed import DistBackendError
 
 from tasks.shared.commands.cli import log_to_terminal
-from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.errors import AlreadyReported, UserError
 from tasks.shared.processes.ranks import failing_as_one
 from tests.tools.conftest import TINY, TOOLS, Tool
 
 
 def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) -> None:
-    """The second process finds a truncated picture in its share of the first epoch."""
+    """The second process finds a truncated image in its share of the first epoch."""
     shutil.copytree(tiny_run.parent / "sample", tmp_path / "sample")
     second = np.random.default_rng((0, 0)).permutation(8)[1]
     broken = sorted((tmp_path / "sample/train").iterdir())[second]
@@ -30,7 +30,7 @@ def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) ->
         [sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 1
-    assert done.stderr.startswith(f"error: {broken}: not a readable picture") and done.stderr.count("\n") == 1
+    assert done.stderr.startswith(f"error: {broken}: not a readable image") and done.stderr.count("\n") == 1
     first_lines = [line.split(":")[0] for line in done.stdout.splitlines()]
     assert first_lines == ["recipe", "data", "run"], "every line once"
     assert not (tmp_path / "run").exists()
@@ -38,14 +38,14 @@ def test_one_that_fails_says_why_and_ends_all(tiny_run: Path, tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("split", "purpose", "devices"), [("train", "train on", 9), ("val", "validate on", 5)]
-)  # of 8 and 4 pictures
-def test_a_process_without_a_picture_is_told_before_any_starts(
+)  # of 8 and 4 images
+def test_a_process_without_a_image_is_told_before_any_starts(
     tool: Tool, tiny_run: Path, tmp_path: Path, split: str, purpose: str, devices: int
 ) -> None:
     more = ["trainer=ddp", f"trainer.devices={devices}", f"data.root={tiny_run.parent}/sample"]
     answer = tool("train", *TINY, *more, f"output={tmp_path}/run")
     count = len(list((tiny_run.parent / "sample" / split).iterdir()))
-    told = f"error: trainer.devices: {devices} processes, but {count} pictures to {purpose}; expected at least one for"
+    told = f"error: trainer.devices: {devices} processes, but {count} images to {purpose}; expected at least one for"
     assert answer.status == 1 and answer.message == f"{told} each; give fewer"
     assert not list(tmp_path.iterdir())
 
@@ -66,15 +66,15 @@ def trainer_of(rank: int, *processes: subprocess.Popen) -> Any:
 
 
 def test_the_others_have_nothing_to_add(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="the picture"), failing_as_one(trainer_of(1), tmp_path):
-        raise UserError("the picture")
+    with pytest.raises(UserError, match="the image"), failing_as_one(trainer_of(1), tmp_path):
+        raise UserError("the image")
     monkeypatch.setenv("LOCAL_RANK", "2")
     gloo, nccl = (
         RuntimeError("Connection closed by peer [127.0.0.1]"),
         DistBackendError("NCCL was aborted"),
     )
-    for consequence in (gloo, nccl, UserError("another picture")):
-        with pytest.raises(AlreadyTold), failing_as_one(trainer_of(2), tmp_path):
+    for consequence in (gloo, nccl, UserError("another image")):
+        with pytest.raises(AlreadyReported), failing_as_one(trainer_of(2), tmp_path):
             raise consequence
     with pytest.raises(ZeroDivisionError), failing_as_one(trainer_of(2), tmp_path):
         raise ZeroDivisionError  # a bug is never hidden
@@ -90,5 +90,5 @@ def test_the_first_process_ends_those_that_wait_for_it(tmp_path: Path) -> None:
     waiting = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     start = time.monotonic()
     with pytest.raises(UserError), failing_as_one(trainer_of(0, waiting), tmp_path):
-        raise UserError("the picture")
+        raise UserError("the image")
     assert waiting.wait(30) != 0 and time.monotonic() - start < 30

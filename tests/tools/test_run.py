@@ -83,7 +83,7 @@ def test_predict_draws_and_describes(tiny_run: Path, tool: Tool, tmp_path: Path)
     (photos / "inner").mkdir(parents=True)
     Image.new("RGB", (90, 60), "red").save(photos / "a.jpg")
     Image.new("L", (40, 70)).save(photos / "inner/b.png")
-    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no picture")
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff no image")
     places = (f"input={photos}", f"output={tmp_path}/out")
     answer = tool("predict", f"checkpoint={tiny_run}", *places, "task.min_score=0.0")
     assert answer.status == 0, answer.message

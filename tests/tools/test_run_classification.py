@@ -28,8 +28,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     assert (
-        "drawn sample pictures" in done.stdout
-        and "recipe: configs/recipe/classification_imagenet_sample" in done.stdout
+        "drawn sample images" in done.stdout and "recipe: configs/recipe/classification_imagenet_sample" in done.stdout
     )
     return folder / "run"
 
@@ -47,7 +46,7 @@ def test_what_it_leaves(run: Path) -> None:
     ):
         assert (run / name).stat().st_size > 0
     shown = {file.stem.split("_", 1)[1].split("_")[0] for file in (run / "pictures").iterdir()}
-    assert len(shown) >= 5 and len(list((run / "pictures").iterdir())) == 12, "pictures of many classes are shown"
+    assert len(shown) >= 5 and len(list((run / "pictures").iterdir())) == 12, "images of many classes are shown"
 
 
 def test_eval_repeats_the_score(run: Path, tool: Tool, tmp_path: Path) -> None:
@@ -57,7 +56,7 @@ def test_eval_repeats_the_score(run: Path, tool: Tool, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("chosen", [[], ["data=imagenet", "data.root={sample}"]], ids=["own data", "other data"])
-def test_eval_and_predict_cut_pictures_alike(chosen: list[str], run: Path, tool: Tool, tmp_path: Path) -> None:
+def test_eval_and_predict_cut_images_alike(chosen: list[str], run: Path, tool: Tool, tmp_path: Path) -> None:
     """Another crop than the run's, for data that the checkpoint has and for data chosen anew."""
     crop, sample = ["task.crop=inception", "task.crop_share=0.3"], f"{run.parent}/sample"
     told = [argument.format(sample=sample) for argument in chosen]
@@ -127,8 +126,8 @@ def test_a_stopped_run_resumes_bit_equal(workers: int, run: Path, tool: Tool, tm
     assert all(torch.equal(tensor, b["state_dict"][name]) for name, tensor in a["state_dict"].items())
 
 
-def test_awkward_pictures_and_names(tool: Tool, tmp_path: Path) -> None:
-    """Names that matplotlib would take for formulas, pictures of one row, and a long name."""
+def test_awkward_images_and_names(tool: Tool, tmp_path: Path) -> None:
+    """Names that matplotlib would take for formulas, images of one row, and a long name."""
     for split in ("train", "val"):
         for name in ("$5", "$10 _{$", "é=1, [b]"):
             folder = tmp_path / "set" / split / name
@@ -145,7 +144,7 @@ def test_awkward_pictures_and_names(tool: Tool, tmp_path: Path) -> None:
 
 
 def test_awkward_files_end_in_no_traceback(run: Path, tool: Tool, tmp_path: Path) -> None:
-    """Names that are no UTF-8, links in circles, folders named as pictures, other suffixes, damaged pictures."""
+    """Names that are no UTF-8, links in circles, folders named as images, other suffixes, damaged images."""
     for split in ("train", "val"):
         for name in ("a", "b"):
             folder = tmp_path / "set" / split / name
@@ -156,7 +155,7 @@ def test_awkward_files_end_in_no_traceback(run: Path, tool: Tool, tmp_path: Path
             (folder / "1.png").rename(folder / "folder.jpg" / "1.png")
             (folder / "up").symlink_to(folder)
             (folder / "circle.jpg").symlink_to(folder / "circle.jpg")
-            (folder / os.fsdecode(b"no picture \xff.jpg")).write_text("text")
+            (folder / os.fsdecode(b"no image \xff.jpg")).write_text("text")
             (folder / "x.heic").write_text("text")
     once = [a for a in TINY if not a.startswith(("data.", "trainer.max_epochs"))]
     places = ["data=image_folder", f"data.root={tmp_path}/set", "data.batch_size=4", "trainer.max_epochs=1"]
@@ -165,7 +164,7 @@ def test_awkward_files_end_in_no_traceback(run: Path, tool: Tool, tmp_path: Path
     places.append("data.on_corrupt=skip")
     trained = tool("train", *once, *places, f"output={tmp_path}/run")
     assert trained.status == 0, trained.message
-    assert "left out 2 files, 2 .heic" in trained.out and "no picture \\xff.jpg" in trained.out
+    assert "left out 2 files, 2 .heic" in trained.out and "no image \\xff.jpg" in trained.out
     seen = tool("eval", f"checkpoint={tmp_path}/run", f"output={tmp_path}/eval")
     assert seen.status == 0, seen.message
     assert "4 could not be read" in seen.out

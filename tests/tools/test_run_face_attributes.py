@@ -64,7 +64,7 @@ def test_eval_repeats_the_score_beside_the_teachers(place: Path, tool: Tool, tmp
 
 
 def test_labels_reach_no_loss(place: Path, tool: Tool, tmp_path: Path) -> None:
-    """The same losses to the last bit with every label of the training pictures turned round, and with none at all."""
+    """The same losses to the last bit with every label of the training images turned round, and with none at all."""
     runs = {}
     for name in ("true", "turned", "unlabelled"):
         root = tmp_path / name
@@ -96,10 +96,10 @@ def test_labels_reach_no_loss(place: Path, tool: Tool, tmp_path: Path) -> None:
 
 
 def test_predictions_are_those_of_the_evaluation(place: Path, tool: Tool, tmp_path: Path) -> None:
-    pictures = sorted((place / "sample/img_align_celeba").iterdir())[48:]
+    images = sorted((place / "sample/img_align_celeba").iterdir())[48:]
     chosen = tmp_path / "chosen"
     chosen.mkdir()
-    for file in pictures[:3]:
+    for file in images[:3]:
         shutil.copy(file, chosen)
     answer = tool("predict", f"checkpoint={place}/run", f"input={chosen}", f"output={tmp_path}/out")
     assert answer.status == 0, answer.message
@@ -110,7 +110,7 @@ def test_predictions_are_those_of_the_evaluation(place: Path, tool: Tool, tmp_pa
         row = rows[Path(told["file"]).name]
         for name in names_of(place):
             assert told["answer"][name] == pytest.approx(float(row[name]), abs=2e-4)
-    with Image.open(tmp_path / "out" / pictures[0].name) as drawn:
+    with Image.open(tmp_path / "out" / images[0].name) as drawn:
         assert drawn.width > 300
 
 

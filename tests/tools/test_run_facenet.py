@@ -1,4 +1,4 @@
-"""Face embeddings from train to predict: a teacher of the run's own, its student, two pictures compared."""
+"""Face embeddings from train to predict: a teacher of the run's own, its student, two images compared."""
 
 import csv
 import json
@@ -101,7 +101,7 @@ def test_a_teacher_of_another_width(place: Path, tool: Tool, tmp_path: Path) -> 
 
 
 def test_identities_reach_no_loss(place: Path, tool: Tool, tmp_path: Path) -> None:
-    """The same losses to the last bit where every picture is somebody else's."""
+    """The same losses to the last bit where every image is somebody else's."""
     people = sorted((place / "sample/train").iterdir())
     found = {}
     for name, shift in (("true", 0), ("turned", 1)):
@@ -129,7 +129,7 @@ def test_identities_reach_no_loss(place: Path, tool: Tool, tmp_path: Path) -> No
     assert not equal(found["true"][1], found["turned"][1]), "they were turned indeed"
 
 
-def test_two_pictures_and_a_folder(place: Path, tool: Tool, tmp_path: Path) -> None:
+def test_two_images_and_a_folder(place: Path, tool: Tool, tmp_path: Path) -> None:
     first, second = (place / f"sample/test/Test_Person_0001/Test_Person_0001_000{k}.jpg" for k in (1, 2))
     odd = tmp_path / "a, b=[é].jpg"
     shutil.copy(second, odd)
@@ -156,14 +156,14 @@ def test_two_pictures_and_a_folder(place: Path, tool: Tool, tmp_path: Path) -> N
 
 def test_pairs_that_are_none(place: Path, tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     person = place / "sample/test/Test_Person_0001"
-    picture = person / "Test_Person_0001_0001.jpg"
+    image = person / "Test_Person_0001_0001.jpg"
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
     for run, source, pair, expected in (
-        (place / "run", picture, tmp_path / "none.jpg", "none.jpg: no such file or folder"),
-        (place / "run", picture, person, "expected one picture there, and one as input"),
-        (place / "run", person, picture, "expected one picture there, and one as input"),
-        (place / "run", picture, tmp_path / "broken.jpg", "not a readable picture"),
-        (tiny_run, picture, picture, "task=ssd compares no pictures"),
+        (place / "run", image, tmp_path / "none.jpg", "none.jpg: no such file or folder"),
+        (place / "run", image, person, "expected one image there, and one as input"),
+        (place / "run", person, image, "expected one image there, and one as input"),
+        (place / "run", image, tmp_path / "broken.jpg", "not a readable image"),
+        (tiny_run, image, image, "task=ssd compares no images"),
     ):
         answer = tool("predict", f"checkpoint={run}", f"input={source}", f"pair={pair}", f"output={tmp_path}/no")
         assert answer.status == 1 and expected in answer.message, answer

@@ -1,4 +1,4 @@
-"""Faster-RCNN from train to predict, at two resolutions, with the aspect of pictures kept, and from other weights."""
+"""Faster-RCNN from train to predict, at two resolutions, with the aspect of images kept, and from other weights."""
 
 import json
 import subprocess
@@ -66,7 +66,7 @@ def test_data_chosen_anew_keep_the_aspect_as_the_run_does(run: Path, tool: Tool,
     assert answer.status == 1 and "data.resize=keep_aspect" in answer.message, answer
 
 
-def test_predicted_boxes_lie_in_wide_and_tall_pictures(run: Path, tool: Tool, tmp_path: Path) -> None:
+def test_predicted_boxes_lie_in_wide_and_tall_images(run: Path, tool: Tool, tmp_path: Path) -> None:
     sizes = {"wide.png": (200, 50), "tall.png": (40, 160)}
     (tmp_path / "photos").mkdir()
     for name, size in sizes.items():

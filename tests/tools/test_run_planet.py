@@ -29,7 +29,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = subprocess.run([sys.executable, TOOLS / "train.py", *arguments], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     for told in (
-        "drawn sample pictures",
+        "drawn sample images",
         "cells: ",
         "lie in none of the",
         "| Continent (2500 km) | ",

@@ -46,11 +46,11 @@ def test_three_processes_validate_seven_photos_as_one_does(tmp_path: Path) -> No
 
 
 def test_two_processes_train_together(tmp_path: Path) -> None:
-    """DDP on the CPU: one run folder, every picture scored once."""
+    """DDP on the CPU: one run folder, every image scored once."""
     ddp = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "data.batch_size=2", "data.val_batch_size=1"]
     tiny = [a for a in TINY if not a.startswith(("data.batch_size", "trainer.accelerator"))]
     out = run(str(TOOLS / "train.py"), *tiny, *ddp, "output=run", cwd=tmp_path)
-    assert "evaluated 4 pictures" in out
+    assert "evaluated 4 images" in out
     assert {"AP", "AP50"} <= json.loads((tmp_path / "run/metrics.json").read_text()).keys()
     detections = json.loads((tmp_path / "run/detections.json").read_text())
     assert len({d["image_id"] for d in detections}) == 4

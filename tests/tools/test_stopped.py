@@ -176,7 +176,7 @@ def test_other_data_are_told(tiny_run: Path, tool: Tool, tmp_path: Path) -> None
     moved = tool("train", f"resume={run}", f"data.root={sample}")
     assert moved.status == 0 and "warning" not in moved.out, moved.message
     answer = tool("train", f"resume={run}", f"data.root={tmp_path}/fewer", "data.train=7", "data.batch_size=4")
-    assert answer.status == 0 and "began with 8 pictures in train, now there are 7" in answer.out, answer.message
+    assert answer.status == 0 and "began with 8 images in train, now there are 7" in answer.out, answer.message
 
     shutil.rmtree(run)
     shutil.copytree(tiny_run, run)
@@ -185,10 +185,10 @@ def test_other_data_are_told(tiny_run: Path, tool: Tool, tmp_path: Path) -> None
     content["mobilenet_toolkit"]["contents"]["val"]["digest"] = "0"
     torch.save(content, run / "checkpoints/last.ckpt")
     answer = tool("train", f"resume={run}")
-    assert answer.status == 1 and "began with 9 pictures in train, now there are 8" in answer.message
+    assert answer.status == 1 and "began with 9 images in train, now there are 8" in answer.message
     answer = tool("train", f"resume={run}", "other_data=true")
     assert answer.status == 0, answer.message
-    assert "the 4 pictures in val have other names or labels" in answer.out
+    assert "the 4 images in val have other names or labels" in answer.out
 
 
 @pytest.mark.slow

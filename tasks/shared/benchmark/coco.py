@@ -11,8 +11,8 @@ from tasks.shared.benchmark.timing import compare
 from tasks.shared.detection.evaluate import evaluate_detections
 
 CLASSES = 80
-OBJECTS = 7.3  # a picture, the mean of COCO's val2017
-FOUND = 100  # detections a picture, as many as COCO counts
+OBJECTS = 7.3  # an image, the mean of COCO's val2017
+FOUND = 100  # detections an image, as many as COCO counts
 SIDE = 640  # pixels
 MOST_ROUNDS = 3
 EQUAL = 1e-12  # pycocotools adds 2e-16 to the counts that it divides by
@@ -33,7 +33,7 @@ def coco_suite(options: Options) -> Suite:
     figures, theirs = ours(), peer()
     times = compare(ours, peer, min(options.rounds, MOST_ROUNDS))
     facts = {"detections": len(detections), "AP": round(figures["AP"], 3)}
-    result = Result(f"{len(ids):,} pictures", facts, times, {"equal_numbers": are_equal(figures, theirs)})
+    result = Result(f"{len(ids):,} images", facts, times, {"equal_numbers": are_equal(figures, theirs)})
     return Suite("ours against pycocotools", [result])
 
 
@@ -41,15 +41,15 @@ def are_equal(ours: dict[str, float], theirs: dict[str, float]) -> bool:
     return ours.keys() == theirs.keys() and all(abs(ours[name] - theirs[name]) <= EQUAL for name in ours)
 
 
-def draw_evaluation(pictures: int, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Truth as COCO's instances dict, one object in fifty a crowd, and FOUND detections a picture.
+def draw_evaluation(records: int, seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Truth as COCO's instances dict, one object in fifty a crowd, and FOUND detections an image.
 
     Of the objects nine in ten are found, with boxes and scores the worse the smaller they are; all other detections
     are anywhere, with low scores.
     """
     rng = np.random.default_rng(seed)
-    counts = rng.poisson(OBJECTS, pictures)
-    images = [{"id": 1 + number, "width": SIDE, "height": SIDE} for number in range(pictures)]
+    counts = rng.poisson(OBJECTS, records)
+    images = [{"id": 1 + number, "width": SIDE, "height": SIDE} for number in range(records)]
     annotations: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
     for image, count in zip(images, counts, strict=True):
@@ -72,6 +72,6 @@ def draw_evaluation(pictures: int, seed: int = 0) -> tuple[dict[str, Any], list[
 
 
 def _draw_boxes(count: int, rng: np.random.Generator) -> np.ndarray:
-    """(count, 4) x, y, width, height in pixels, of all of COCO's sizes: from 8 pixels to most of the picture."""
+    """(count, 4) x, y, width, height in pixels, of all of COCO's sizes: from 8 pixels to most of the image."""
     sizes = np.exp(rng.uniform(np.log(8), np.log(0.8 * SIDE), (count, 2)))
     return np.concatenate([rng.uniform(0, 1, (count, 2)) * (SIDE - sizes), sizes], axis=1).round(3)

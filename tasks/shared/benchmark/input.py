@@ -19,9 +19,9 @@ from tasks.shared.benchmark.timing import compare
 from tasks.shared.contract import Normalize
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop, at_eighths, eighths, random_box, random_crop_of
-from tasks.shared.images.decode import collate_images, open_picture, read_bytes
+from tasks.shared.images.decode import collate_images, open_image, read_bytes
 from tasks.shared.images.encoded import BLOCK, EncodedImage
-from tasks.shared.images.files import find_pictures
+from tasks.shared.images.files import find_images
 from tasks.shared.images.headers import FORMATS
 from tasks.shared.images.jpeg_part import Box
 from tasks.shared.network.runtime import keep_heap
@@ -65,7 +65,7 @@ class Crop(NamedTuple):
 
     def box(self, resolution: int) -> Box:
         """Where ours cuts it: where it decodes the photo smaller, along blocks."""
-        with open_picture(read_bytes(self.file), printable(self.file)) as image:
+        with open_image(read_bytes(self.file), printable(self.file)) as image:
             width, height = image.size
         box = random_box(width, height, np.random.default_rng(self.seed), CROP)
         return box if eighths(box, resolution) == BLOCK else at_eighths(box, BLOCK, width, height)
@@ -77,7 +77,7 @@ Side = Callable[[], Tensor]
 def input_suite(options: Options, resolution: int = 224) -> Suite:
     """Read a file, decode, crop at random, resize, make a normalised batch; on one core, files in the page cache.
 
-    torchvision: `transforms` (v1) on PIL pictures. timm: `create_transform`, without colour jitter, which ours does not
+    torchvision: `transforms` (v1) on PIL images. timm: `create_transform`, without colour jitter, which ours does not
     do. Both cut the boxes that ours cuts; none mirrors. The heap is kept, as our tools do, for all.
     """
     keep_heap()
@@ -98,7 +98,7 @@ def input_suite(options: Options, resolution: int = 224) -> Suite:
                     "levels_apart": round(float(apart.abs().mean()), 3),
                     "brighter_by": round(float(apart.mean()), 3) + 0.0,
                 }
-                results.append(Result(f"{name}, {peer}", facts, times, {"same_pictures": are_alike(apart, smaller)}))
+                results.append(Result(f"{name}, {peer}", facts, times, {"same_images": are_alike(apart, smaller)}))
     return Suite(f"files to a batch of {resolution} pixels on one core, ours against torchvision's and timm's", results)
 
 
@@ -124,7 +124,7 @@ def draw_photos(folder: Path) -> dict[str, list[Crop]]:
 
 def your_photos(folder: str) -> list[Crop]:
     """Up to MOST of a folder's JPEG files, from all parts of it. Raises UserError where it holds none."""
-    found = [file for file in find_pictures(folder, "images") if file.suffix.lower() in (".jpg", ".jpeg")]
+    found = [file for file in find_images(folder, "images") if file.suffix.lower() in (".jpg", ".jpeg")]
     if not found:
         raise UserError(f"images={folder}: holds no .jpg or .jpeg")
     return [Crop(file, number) for number, file in enumerate(found[:: -(-len(found) // MOST)])]
@@ -148,7 +148,7 @@ def make_torchvision(photos: list[Crop], boxes: list[Box], resolution: int) -> S
 
     def read(file: Path, box: Box) -> Tensor:
         left, top, width, height = box
-        with Image.open(file, formats=FORMATS) as image:  # which open_picture has taken
+        with Image.open(file, formats=FORMATS) as image:  # which open_image has taken
             part = v1.F.resized_crop(image.convert("RGB"), top, left, height, width, [resolution, resolution])
         return finish(part)
 
@@ -167,14 +167,14 @@ def make_timm(photos: list[Crop], boxes: list[Box], resolution: int) -> Side:
     transform.transforms[0].get_params = next_box  # where to crop; its own are random
 
     def read(file: Path) -> Tensor:
-        with Image.open(file, formats=FORMATS) as image:  # which open_picture has taken
+        with Image.open(file, formats=FORMATS) as image:  # which open_image has taken
             return transform(image.convert("RGB"))
 
     return lambda: torch.stack([read(photo.file) for photo in photos])
 
 
 def levels_apart(ours: Tensor, theirs: Tensor) -> Tensor:
-    """Of normalised pictures, in levels of 255."""
+    """Of normalised images, in levels of 255."""
     return (ours - theirs) * STD[0] * 255
 
 

@@ -26,7 +26,7 @@ NEAR = 0.01  # pixels
 
 
 def postprocess_suite(options: Options) -> Suite:
-    """`postprocess` against torchvision's `SSD.postprocess_detections`, one picture, on the CPU.
+    """`postprocess` against torchvision's `SSD.postprocess_detections`, one image, on the CPU.
 
     torchvision's function begins with the softmax of the logits and with decoding and clipping the boxes, so these
     are timed on our side too. It cuts each class to its 400 best pairs before the suppression (`topk_candidates`,
@@ -71,7 +71,7 @@ def postprocess_suite(options: Options) -> Suite:
 
 
 def draw_outputs(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """What a detector may say about a picture of a few objects.
+    """What a detector may say about an image of a few objects.
 
     logits (A, CLASSES + 1), background first; offsets (A, 4) against the anchors (A, 4), xyxy in pixels. The anchors
     near an object agree about its box and its class, the nearer the more; the others say anything.

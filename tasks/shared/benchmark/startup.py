@@ -14,7 +14,7 @@ CASES = {
     "train, a mistyped key": ["train.py", "task=ssd", "trainr.max_epochs=1"],
     "train, a missing folder": ["train.py", "task=ssd", "data=coco", "data.root=/nowhere"],
     "eval, a missing checkpoint": ["eval.py", "checkpoint=/nowhere"],
-    "predict, a missing picture": ["predict.py", "checkpoint=/", "input=/nowhere.jpg"],
+    "predict, a missing image": ["predict.py", "checkpoint=/", "input=/nowhere.jpg"],
     "convert_weights, a missing file": ["convert_weights.py", "source=/nowhere.h5", "output=/nowhere"],
     "figures, a missing folder": ["figures.py", "runs=/nowhere"],
 }
@@ -42,7 +42,7 @@ def process(command: list[str]) -> Callable[[], object]:
 
 def heavy_modules(command: list[str]) -> list[str]:
     """Those of HEAVY that a Python command imports."""
-    told = subprocess.run([command[0], "-X", "importtime", *command[1:]], capture_output=True, text=True).stderr
-    lines = [line for line in told.splitlines() if line.startswith("import time:")]
+    report = subprocess.run([command[0], "-X", "importtime", *command[1:]], capture_output=True, text=True).stderr
+    lines = [line for line in report.splitlines() if line.startswith("import time:")]
     names = {line.rsplit("|", 1)[1].strip() for line in lines}
     return [name for name in HEAVY if name in names]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from tasks.shared.benchmark.timing import Comparison
 from tasks.shared.errors import UserError
-from tasks.shared.files.writing import faults_told, make_folder, probe_file, write_text
+from tasks.shared.files.writing import make_folder, probe_file, report_faults, write_text
 
 # Each a function of Options that returns a Suite. Those that keep the heap, which cannot be taken back, come last.
 SUITES = {
@@ -78,7 +78,7 @@ def run_suites(
     rows, different = [], []
     for name in names:
         module, function = SUITES[name].rsplit(".", 1)
-        with faults_told(Path(os.environ.get("TMPDIR", "/tmp")), "TMPDIR"):  # where suites draw what they time
+        with report_faults(Path(os.environ.get("TMPDIR", "/tmp")), "TMPDIR"):  # where suites draw what they time
             title, results, note = getattr(importlib.import_module(module), function)(options)
         print_results(f"{name}: {title}", results)
         if note:
@@ -88,8 +88,8 @@ def run_suites(
             different += [f"{name}, {case}: {check}" for check, passed in checks.items() if not passed]
     if output is not None:
         make_folder(Path(output).parent, "output")
-        told = {"machine": facts, "rounds": rounds, "results": rows}
-        write_text(Path(output), json.dumps(told, indent=2) + "\n", "output")
+        report = {"machine": facts, "rounds": rounds, "results": rows}
+        write_text(Path(output), json.dumps(report, indent=2) + "\n", "output")
         print(f"results: {output}")
     return different
 
@@ -143,11 +143,11 @@ def print_results(title: str, results: list[Result]) -> None:
     checked = list(dict.fromkeys(name for result in results for name in result.checks))
     for name in (*described, "ours ms", "peer ms", "ratio [min..max]", *checked):
         table.add_column(name.replace("_", " "), justify="right", no_wrap=name.startswith("ratio"), overflow="fold")
-    answers = {True: "yes", False: "NO", None: ""}
+    marks = {True: "yes", False: "NO", None: ""}
     for case, facts, times, checks in results:
         ratio = f"{times.ratio:.2f} [{times.ratio_min:.2f}..{times.ratio_max:.2f}]"
         values = (_shown(facts.get(name)) for name in described)
-        passed = (answers[checks.get(name)] for name in checked)
+        passed = (marks[checks.get(name)] for name in checked)
         table.add_row(case, *values, f"{times.ours_ms:.2f}", f"{times.peer_ms:.2f}", ratio, *passed)
     Console(width=None if sys.stdout.isatty() else WIDTH).print(table)
 

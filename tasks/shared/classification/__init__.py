@@ -1,4 +1,4 @@
-"""A picture, a class: what classification and dogs share."""
+"""An image, a class: what classification and dogs share."""
 
 from tasks.shared.classification.model import Classifier
 

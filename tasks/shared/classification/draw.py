@@ -1,4 +1,4 @@
-"""A picture with the classes that a network sees in it."""
+"""An image with the classes that a network sees in it."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,20 @@ from tasks.shared.terminal.escaped import one_line
 
 SHOWN = 3
 MOST_ASPECT = 8
-SMALLEST = 256  # pixels: a picture below it is enlarged, so that the text can be read
+SMALLEST = 256  # pixels: an image below it is enlarged, so that the text can be read
 RIGHT, WRONG, NEUTRAL = (80, 200, 90), (240, 90, 80), (120, 170, 250)
 
 
-def draw_answer(
-    image: Image.Image, answers: Sequence[tuple[str, float]], truth: str | None = None, right: int | None = None
+def draw_prediction(
+    image: Image.Image, predictions: Sequence[tuple[str, float]], truth: str | None = None, right: int | None = None
 ) -> Image.Image:
-    """The picture with the best three classes below it, a bar each as long as its probability.
+    """The image with the best three classes below it, a bar each as long as its probability.
 
-    answers: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars. right: which
+    predictions: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars. right: which
     of the answers is right, as names need not be unique; where the truth is known, its bar is green, others are red.
     """
     image = image.convert("RGB")
-    if max(image.size) > MOST_ASPECT * min(image.size):  # only the middle of a very long picture
+    if max(image.size) > MOST_ASPECT * min(image.size):  # only the middle of a very long image
         short = MOST_ASPECT * min(image.size)
         left, top = ((side - min(side, short)) // 2 for side in image.size)
         image = image.crop((left, top, image.width - left, image.height - top))
@@ -31,7 +31,7 @@ def draw_answer(
     size = min(max(14, image.width // 24), 48)
     font = ImageFont.load_default(size=size)
     line, margin = round(1.5 * size), size // 3
-    lines = [name for name, _ in answers[:SHOWN]]
+    lines = [name for name, _ in predictions[:SHOWN]]
     below = line * (len(lines) + (truth is not None)) + 2 * margin
     sheet = Image.new("RGB", (image.width, image.height + below), (24, 24, 28))
     sheet.paste(image)
@@ -40,8 +40,8 @@ def draw_answer(
     if truth is not None:
         draw.text((margin, y), fit_text(draw, f"is: {truth}", font, image.width - 2 * margin), fill="white", font=font)
         y += line
-    for place, (name, probability) in enumerate(answers[:SHOWN]):
-        color = NEUTRAL if truth is None else RIGHT if place == right else WRONG
+    for position, (name, probability) in enumerate(predictions[:SHOWN]):
+        color = NEUTRAL if truth is None else RIGHT if position == right else WRONG
         draw.rectangle((0, y + 1, round(image.width * probability), y + line - 2), fill=tuple(c // 2 for c in color))
         share = f"{100 * probability:.0f} %"
         wide = draw.textlength(share, font=font)

@@ -11,21 +11,21 @@ from torch import Tensor
 from tasks.shared.classification.confused import draw_confused
 from tasks.shared.data.image_set import ClassTarget
 from tasks.shared.errors import UserError
-from tasks.shared.files.writing import save_figure, write_picture, write_rows
+from tasks.shared.files.writing import save_figure, write_image, write_rows
 from tasks.shared.processes.gathering import gathered
 from tasks.shared.terminal.escaped import in_diagram
 
-WORST = 15  # classes that the picture shows
+WORST = 15  # classes that the image shows
 
 
 class TopKEvaluator:
-    """Collects the best five classes of each picture, as `tasks.shared.contract.Evaluator`.
+    """Collects the best five classes of each image, as `tasks.shared.contract.Evaluator`.
 
     Args:
         data_ids: class ids of the data's labels.
         class_ids, class_names: what the network's outputs mean. Each of the data's classes must be among them; those
             that the data does not have are answers as wrong as any other.
-        picture: the original picture (3, H, W) uint8 of a target, to show what was confused; None shows nothing.
+        image: the original image (3, H, W) uint8 of a target, to show what was confused; None shows nothing.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class TopKEvaluator:
         data_ids: Sequence[str],
         class_ids: Sequence[str],
         class_names: Sequence[str],
-        picture: Callable[[Any], Tensor] | None = None,
+        image: Callable[[Any], Tensor] | None = None,
     ):
         index = {name: label for label, name in enumerate(class_ids)}
         if unknown := [name for name in data_ids if name not in index]:
@@ -42,14 +42,14 @@ class TopKEvaluator:
                 f"network knows: {', '.join(unknown[:5])}; it knows {', '.join(class_ids[:5])} ..."
             )
         self.network_label = [index[name] for name in data_ids]
-        self.class_ids, self.class_names, self.picture = list(class_ids), list(class_names), picture
+        self.class_ids, self.class_names, self.image = list(class_ids), list(class_names), image
         self.reset()
 
     def reset(self) -> None:
         self.files: list[str] = []
-        self.indices: list[int] = []  # of the pictures in the data
+        self.indices: list[int] = []  # of the images in the data
         self.truth: list[int] = []
-        self.found: list[list[int]] = []  # a picture's classes, best first
+        self.found: list[list[int]] = []  # an image's classes, best first
 
     def update(self, results: Sequence[Any], targets: Sequence[ClassTarget]) -> None:
         """results: `labels` (K,) best first; targets: `label`, `index` and `file`."""
@@ -78,11 +78,11 @@ class TopKEvaluator:
     def save(self, folder: Path) -> None:
         """predictions.csv, classes.csv (the worst class first), confusion.png, and confused.jpg where anything is."""
         head = ["file", "class", *(f"answer_{k + 1}" for k in range(len(self.found[0])))]
-        answers = (
+        predictions = (
             [name, self.class_ids[label], *(self.class_ids[k] for k in found)]
             for name, label, found in zip(self.files, self.truth, self.found, strict=True)
         )
-        write_rows(folder / "predictions.csv", chain([head], answers), "output")
+        write_rows(folder / "predictions.csv", chain([head], predictions), "output")
         ranking = self.ranking()
         rows: list[list[Any]] = [["class", "name", "pictures", "top1", "mostly_taken_for", "taken_share"]]
         for label, count, share, other, taken in ranking:
@@ -91,26 +91,26 @@ class TopKEvaluator:
         write_rows(folder / "classes.csv", rows, "output")
         self._draw_confusion([row[0] for row in ranking[:WORST]], folder / "confusion.png")
         (folder / "confused.jpg").unlink(missing_ok=True)  # of an earlier evaluation of a resumed run
-        if self.picture is not None:
-            truth, best, read = np.array(self.truth), np.array(self.found)[:, 0], self.picture
+        if self.image is not None:
+            truth, best, read = np.array(self.truth), np.array(self.found)[:, 0], self.image
             sheet = draw_confused(truth, best, self.class_names, lambda k: read({"index": self.indices[k]}))
             if sheet is not None:
-                write_picture(folder / "confused.jpg", sheet, "output")
+                write_image(folder / "confused.jpg", sheet, "output")
 
     def ranking(self) -> list[tuple[int, int, float, int, float]]:
-        """Label, pictures, top-1, the class it is mostly taken for and how often; the worst first."""
+        """Label, images, top-1, the class it is mostly taken for and how often; the worst first."""
         truth, best = np.array(self.truth), np.array(self.found)[:, 0]
         rows = []
         for label in np.unique(truth):
-            answers = np.bincount(best[truth == label], minlength=len(self.class_ids))
-            count, right = int(answers.sum()), int(answers[label])
-            answers[label] = 0
-            other = int(answers.argmax())
-            rows.append((int(label), count, right / count, other, int(answers[other]) / count))
+            predictions = np.bincount(best[truth == label], minlength=len(self.class_ids))
+            count, right = int(predictions.sum()), int(predictions[label])
+            predictions[label] = 0
+            other = int(predictions.argmax())
+            rows.append((int(label), count, right / count, other, int(predictions[other]) / count))
         return sorted(rows, key=lambda row: (row[2], row[0]))
 
     def _draw_confusion(self, labels: list[int], path: Path) -> None:
-        """What pictures of these classes were taken for: rows are classes, columns answers."""
+        """What images of these classes were taken for: rows are classes, columns answers."""
         from matplotlib.figure import Figure
 
         truth, best = np.array(self.truth), np.array(self.found)[:, 0]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backbone import Backbone, Published
 from tasks.shared.classification.data import ClassificationData, ClassInfo
-from tasks.shared.classification.draw import draw_answer
+from tasks.shared.classification.draw import draw_prediction
 from tasks.shared.classification.evaluate import TopKEvaluator
 from tasks.shared.classification.names import imagenet_ids, names_of
 from tasks.shared.data.image_set import ClassTarget
@@ -20,8 +20,8 @@ from tasks.shared.network.pooled_task import PooledTask
 TOP = 5
 
 
-class Answer(NamedTuple):
-    """The most probable classes of a picture, best first: labels (K,) int64, probabilities (K,) float."""
+class Prediction(NamedTuple):
+    """The most probable classes of an image, best first: labels (K,) int64, probabilities (K,) float."""
 
     labels: Tensor
     probabilities: Tensor
@@ -33,19 +33,19 @@ class Classifier(PooledTask):
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
         num_classes: outputs; there is no background class.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         dropout: share of features that training drops (TF-slim keeps 0.999).
         label_smoothing: share of the target that is spread over all classes; the paper uses none (Sec. 3.2).
         noise_q: for labels that are often wrong: the generalised cross-entropy (1 - p^q) / q of the right class's
             probability p (Zhang and Sabuncu 2018). 0 is cross-entropy, which weighs doubtful labels most; 1 weighs all
             alike, and learns slowly. They take 0.7.
-        crop, crop_share: how whole pictures are cut for it, see `tasks.shared.images.crops.center_crop`.
+        crop, crop_share: how whole images are cut for it, see `tasks.shared.images.crops.center_crop`.
 
     Raises ValueError for a resolution below the backbone's deepest stride, and for shares outside their range.
     """
 
-    curves = ("top1", "top5")
-    data_kind = "classification"
+    monitored_metrics = ("top1", "top5")
+    data_type = "classification"
     needs = ("class_ids", "class_names")
 
     def __init__(
@@ -77,22 +77,22 @@ class Classifier(PooledTask):
             return {"generalised_cross_entropy": (1 - (self.noise_q * right).exp()).mean() / self.noise_q}
         return {"cross_entropy": F.cross_entropy(outputs.float(), labels, label_smoothing=self.label_smoothing)}
 
-    def predict(self, outputs: Tensor, sizes: Tensor) -> list[Answer]:
+    def predict(self, outputs: Tensor, sizes: Tensor) -> list[Prediction]:
         probabilities, labels = outputs.float().softmax(-1).topk(min(TOP, outputs.shape[-1]))
-        return [Answer(*pair) for pair in zip(labels.cpu(), probabilities.cpu(), strict=True)]
+        return [Prediction(*pair) for pair in zip(labels.cpu(), probabilities.cpu(), strict=True)]
 
     def evaluator(self, data: ClassificationData, info: ClassInfo) -> TopKEvaluator:
-        return TopKEvaluator(data.info["class_ids"], info["class_ids"], info["class_names"], data.picture)
+        return TopKEvaluator(data.info["class_ids"], info["class_ids"], info["class_names"], data.image)
 
     def draw(
-        self, image: Image.Image, result: Answer, info: ClassInfo, target: ClassTarget | None = None
+        self, image: Image.Image, result: Prediction, info: ClassInfo, target: ClassTarget | None = None
     ) -> Image.Image:
         names, labels = info["class_names"], result.labels.tolist()
         shown = [(names[k], p) for k, p in zip(labels, result.probabilities.tolist(), strict=True)]
         if target is None:
-            return draw_answer(image, shown)
+            return draw_prediction(image, shown)
         truth = info["class_ids"].index(target["class_id"])  # the data's labels may be in another order
-        return draw_answer(image, shown, names[truth], labels.index(truth) if truth in labels else None)
+        return draw_prediction(image, shown, names[truth], labels.index(truth) if truth in labels else None)
 
     @classmethod
     def published_info(cls, published: Published, classes: list[str] | None) -> ClassInfo | dict[str, Any]:
@@ -112,7 +112,7 @@ class Classifier(PooledTask):
             first = int(published.background)  # there is no background class here
             self.head.load_state_dict({name: t[first:] for name, t in published.classifier.items()})
 
-    def describe(self, result: Answer, info: ClassInfo) -> list[dict[str, Any]]:
+    def describe(self, result: Prediction, info: ClassInfo) -> list[dict[str, Any]]:
         """One dict a class, best first: its id, name and probability."""
         return [
             {"class_id": info["class_ids"][k], "name": info["class_names"][k], "probability": p}

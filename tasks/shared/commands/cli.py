@@ -13,7 +13,7 @@ from omegaconf import OmegaConf
 
 from tasks.shared.commands.streams import prepare_process
 from tasks.shared.config.compose import CONFIGS, compose_config, groups
-from tasks.shared.errors import AlreadyTold, UserError
+from tasks.shared.errors import AlreadyReported, UserError
 from tasks.shared.files.writing import FULL, reason_of
 from tasks.shared.processes.failures import cause_of, interruptions_shown
 from tasks.shared.processes.ranks import is_first_process
@@ -79,7 +79,7 @@ def show_user_errors() -> Iterator[None]:
             lost = _finish_output()
         if lost is not None:
             raise lost
-    except AlreadyTold:
+    except AlreadyReported:
         sys.exit(1)
     except UserError as error:
         if TRACEBACK in os.environ:
@@ -100,8 +100,8 @@ def show_user_errors() -> Iterator[None]:
             raise
         if error.filename is None and lost is None and not _output_fails():
             raise
-        place = "standard output" if error.filename is None else escaped(printable(error.filename))
-        sys.exit(f"error: {place}: {reason_of(error)}")
+        path = "standard output" if error.filename is None else escaped(printable(error.filename))
+        sys.exit(f"error: {path}: {reason_of(error)}")
 
 
 def _finish_output() -> OSError | None:
@@ -128,8 +128,8 @@ def text_of(error: UserError) -> str:
 
     It may quote what a file holds: no control character of that reaches a terminal, nor a word of a thousand letters.
     """
-    told = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
-    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", escaped(told))
+    message = re.split(r"tasks\.shared\.errors\.UserError: ", str(error))[-1].strip()
+    return re.sub(r"\S{1000,}", lambda word: f"{word[0][:200]}...", escaped(message))
 
 
 def help_text(name: str, doc: str) -> str:

@@ -107,18 +107,18 @@ def run_folder(
         return
     settled: dict[str, Any] = {}
 
-    def files(place: Path) -> dict[str, str]:
-        settled.update(settle(place))
+    def files(path: Path) -> dict[str, str]:
+        settled.update(settle(path))
         return {CONFIG: yaml.safe_dump(settled, sort_keys=False, allow_unicode=True)}
 
-    with claimed(folder, files, free=given is None) as place:
+    with claimed(folder, files, free=given is None) as path:
         if given is None and not is_sweep():
-            sys.argv.append(f"output={place}")  # DDP's other processes start with these arguments, and later
+            sys.argv.append(f"output={path}")  # DDP's other processes start with these arguments, and later
         try:
-            yield settled, place
+            yield settled, path
         except UserError as error:
-            if not error.lost and not any(place.rglob("*.ckpt")):
-                remove(place)
+            if not error.lost and not any(path.rglob("*.ckpt")):
+                remove(path)
             raise
 
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import parse_overrides, plain, quote_paths, run_config
 from tasks.shared.config.paths import absolute, check_exists
-from tasks.shared.config.stage_configs import taught_by_stages
-from tasks.shared.config.stage_places import GIVEN, check_names, check_outputs, resume_command
+from tasks.shared.config.stage_configs import stage_teachers
+from tasks.shared.config.stage_paths import GIVEN, check_names, check_outputs, resume_command
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import CONFIG, check_plain, held, is_marked
 from tasks.shared.images.limits import DEFAULT, set_max_megapixels
@@ -42,9 +42,9 @@ def stoppable(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
 def resume(arguments: list[str]) -> None:
     """tools/train.py resume=RUN: go on where it was stopped, at its first moment too, when it had its config alone."""
     overrides = parse_overrides(quote_paths(arguments))
-    place = next(o.value() for o in overrides if o.key_or_group == "resume")
-    check_exists("resume", place, "run folder")
-    folder = _folder_of(Path(str(place)))
+    path = next(o.value() for o in overrides if o.key_or_group == "resume")
+    check_exists("resume", path, "run folder")
+    folder = _folder_of(Path(str(path)))
     check_plain(folder, "resume")
     with held(folder, "resume") if is_first_process() else nullcontext():
         _go_on(folder, overrides)
@@ -64,8 +64,8 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
     source = folder / CONFIG if loaded is None else last
     config = read_config(source) if loaded is None else loaded.config
     check_complete(config, str(source))
-    places = {o.key_or_group: str(o.value()) for o in overrides if GIVEN.fullmatch(o.key_or_group)}
-    settings = [o for o in overrides if o.key_or_group not in places]
+    paths = {o.key_or_group: str(o.value()) for o in overrides if GIVEN.fullmatch(o.key_or_group)}
+    settings = [o for o in overrides if o.key_or_group not in paths]
     for override in settings:
         key = override.key_or_group
         same = OmegaConf.select(OmegaConf.create(config), key) == override.value()  # a word of the user's own
@@ -80,8 +80,8 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
     if config.get("stages"):
         check_names(going["stages"])
         roots = {o.key_or_group: str(o.value()) for o in settings if o.key_or_group == "data.root"}
-        check_outputs(going, folder, roots | places)
-        going = taught_by_stages(_untaught(going), folder)
+        check_outputs(going, folder, roots | paths)
+        going = stage_teachers(_without_teacher(going), folder)
     if loaded is not None:
         _check_epochs(going, loaded.more.get("next_epoch"))
     other_data = bool(own.other_data) or any(
@@ -96,12 +96,12 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
             ) from error
 
 
-def _folder_of(place: Path) -> Path:
+def _folder_of(path: Path) -> Path:
     """The run's folder that `resume=place` means: itself, or that of its last.ckpt."""
-    folder = place.resolve()
-    if place.is_file():
-        if (place.name, folder.parent.name) != ("last.ckpt", "checkpoints"):
-            raise UserError(f"resume={place}: expected a run's folder or its checkpoints/last.ckpt")
+    folder = path.resolve()
+    if path.is_file():
+        if (path.name, folder.parent.name) != ("last.ckpt", "checkpoints"):
+            raise UserError(f"resume={path}: expected a run's folder or its checkpoints/last.ckpt")
         folder = folder.parent.parent
     if (folder / "checkpoints" / "last.ckpt").is_file():
         return folder
@@ -109,7 +109,7 @@ def _folder_of(place: Path) -> Path:
     if begun and (folder / CONFIG).is_file() and not (folder / "checkpoints" / "best.ckpt").exists():
         return folder
     raise UserError(
-        f"resume={place}: no run to go on with, it holds no checkpoints/last.ckpt; expected a folder that "
+        f"resume={path}: no run to go on with, it holds no checkpoints/last.ckpt; expected a folder that "
         "tools/train.py has made"
     )
 
@@ -123,7 +123,7 @@ def _changes(override: Override, before: Mapping[str, Any], after: Mapping[str, 
     return bool(old != OmegaConf.select(OmegaConf.create(dict(after)), key))
 
 
-def _untaught(config: dict[str, Any]) -> dict[str, Any]:
+def _without_teacher(config: dict[str, Any]) -> dict[str, Any]:
     """Without the paths of teachers that are stages: they are worked out anew, for a run that was moved."""
 
     def own(run: dict[str, Any]) -> dict[str, Any]:

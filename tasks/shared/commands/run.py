@@ -113,8 +113,8 @@ def _tell_recipe(name: str, config: dict[str, Any]) -> None:
     recipe = recipe_of(config)
     if recipe.exists():
         epochs, rate = config["trainer"]["max_epochs"], config["optim"]["lr"]
-        told = f"resolution {config['resolution']}, {epochs} epochs, optim.lr {rate}"
-        log.info("recipe: configs/recipe/%s, unless told otherwise; %s: %s", recipe.name, name, told)
+        settings = f"resolution {config['resolution']}, {epochs} epochs, optim.lr {rate}"
+        log.info("recipe: configs/recipe/%s, unless told otherwise; %s: %s", recipe.name, name, settings)
 
 
 def evaluate(arguments: list[str]) -> None:

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from tasks.shared.config.compose import CONFIGS, DEVICE_KEYS
 from tasks.shared.config.paths import PLACES
 from tasks.shared.config.targets import renamed
-from tasks.shared.config.types import FREE, NONE, expected_kind
+from tasks.shared.config.types import FREE, NONE, expected_type
 from tasks.shared.errors import UserError
 
 NETWORK = ("task", "backbone", "trainer")  # nodes that every carried config has
@@ -29,7 +29,7 @@ OVERLAY = {"mean", "std", "input_size", "interpolation", "crop_pct", "crop_mode"
 LARGEST = 8192  # number in options, which others' functions may take for counts of layers
 WINDOW = 512  # of windows, whose every pair of places some models list
 PIXELS = 1 << 30  # of a batch
-NAME = 1000  # characters of a class's name, which is drawn on pictures
+NAME = 1000  # characters of a class's name, which is drawn on images
 
 
 def check_config(config: Any, source: str) -> dict[str, Any]:
@@ -54,10 +54,10 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
             fits or (value is None and key != "task.name"), source, key, value, "a name of letters, digits, _ and -"
         )
     for node in NETWORK:
-        _check_kinds(source, node, _known(node, config), config[node])
+        _check_types(source, node, _known(node, config), config[node])
     for node in OTHERS:
         if node != "stages" and config.get(node) is not None:
-            _check_kinds(source, node, _known(node, config), config[node])
+            _check_types(source, node, _known(node, config), config[node])
     for key in PLACES:
         path: Any = config
         for part in key.split("."):
@@ -93,14 +93,14 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
         raise UserError(f"{source}: num_classes={_shown(num_classes)}; expected a whole number from 0")
     if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
         raise UserError(f"{source}: its info is {_shown(info)}; expected a dict of what the data tell of their classes")
-    for key, kind, what in (
+    for key, item_type, what in (
         ("class_names", str, "texts"), ("class_ids", str, "texts"), ("attributes", str, "texts"),
         ("category_ids", int, "whole numbers"),
     ):  # fmt: skip
         value = info.get(key)
         if value is None:
             continue
-        if not isinstance(value, list | tuple) or not all(type(each) is kind for each in value):
+        if not isinstance(value, list | tuple) or not all(type(each) is item_type for each in value):
             raise UserError(f"{source}: info.{key}={_shown(value)}; expected a list of {what}")
         if any(len(each) > NAME if isinstance(each, str) else abs(each) >= 1 << 62 for each in value):
             raise UserError(f"{source}: info.{key} has one too large; expected {NAME:,} characters or 62 bits at most")
@@ -110,7 +110,7 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
         raise UserError(f"{source}: info.cells={_shown(info['cells'])}; expected cells of tools/prepare_planet.py")
 
 
-def check_contents_kinds(contents: Any, source: str) -> None:
+def check_contents_types(contents: Any, source: str) -> None:
     """Raise UserError where `contents` is not what `records.contents.content_of` gives by split, or None."""
     splits = {None: None} if contents is None else contents
     fits = isinstance(splits, dict) and all(
@@ -119,32 +119,32 @@ def check_contents_kinds(contents: Any, source: str) -> None:
             and isinstance(each.get("digest"), str | None))
         for each in splits.values()
     )  # fmt: skip
-    _expect(fits, source, "contents", contents, "pictures and a digest by split")
+    _expect(fits, source, "contents", contents, "images and a digest by split")
 
 
 def _check_plain(value: Any, what: str, key: str, depth: int, left: Iterator[int]) -> None:
     """Refuse what is no plain data, `${` in texts and keys, and nodes too deep or too many to be a run's."""
-    place = f"{what}, {key}" if key else what
+    where = f"{what}, {key}" if key else what
     if depth > DEEPEST or next(left, None) is None:
         raise UserError(f"{what}, {key[:100]}: nodes are {DEEPEST} deep and {LONGEST:,} values are held at most")
     if isinstance(value, str):
         if "${" in value:
-            raise UserError(f"{place}: {value[:80]!r} holds ${{, which would read other values; expected plain text")
+            raise UserError(f"{where}: {value[:80]!r} holds ${{, which would read other values; expected plain text")
     elif isinstance(value, dict):
         for name, each in value.items():
             if not isinstance(name, str) or "${" in name:
-                raise UserError(f"{place}: the key {_shown(name)}; expected a plain text")
+                raise UserError(f"{where}: the key {_shown(name)}; expected a plain text")
             _check_plain(each, what, f"{key}.{name}" if key else name, depth + 1, left)
     elif isinstance(value, list):
         for index, each in enumerate(value):
             _check_plain(each, what, f"{key}[{index}]", depth + 1, left)
     elif not isinstance(value, int | float | None):
         raise UserError(
-            f"{place}: a {type(value).__name__}; expected numbers, texts, lists, dicts, true, false or null"
+            f"{where}: a {type(value).__name__}; expected numbers, texts, lists, dicts, true, false or null"
         )
 
 
-def _check_kinds(source: str, key: str, known: Any, value: Any) -> None:
+def _check_types(source: str, key: str, known: Any, value: Any) -> None:
     """Refuse a value of another kind than `known`, that of the YAML files; keys that these lack are left to others."""
     if known is None and key.split(".")[-1] in NONE:
         known = 0.0
@@ -158,11 +158,11 @@ def _check_kinds(source: str, key: str, known: Any, value: Any) -> None:
             plain = not any(isinstance(each, dict | list) for each in value or ())
             _expect(plain, source, key, value, "a list of numbers or texts")
     else:
-        expected = expected_kind(key, OmegaConf.create(known) if isinstance(known, dict) else known, value)
+        expected = expected_type(key, OmegaConf.create(known) if isinstance(known, dict) else known, value)
         _expect(expected is None, source, key, value, str(expected))
     if isinstance(known, dict) and isinstance(value, dict) and key.split(".")[-1] not in FREE:
         for name in known.keys() & value.keys():
-            _check_kinds(source, f"{key}.{name}", known[name], value[name])
+            _check_types(source, f"{key}.{name}", known[name], value[name])
 
 
 def _check_sizes(source: str, config: dict[str, Any]) -> None:
@@ -231,5 +231,7 @@ def _expect(fits: object, source: str, key: str, value: Any, expected: str) -> N
 
 
 def _shown(value: Any) -> str:
-    told = repr(value) if not isinstance(value, dict | list | tuple) or len(value) < 20 else f"a {type(value).__name__}"
-    return told if len(told) <= 80 else f"{told[:77]}..."
+    shown = (
+        repr(value) if not isinstance(value, dict | list | tuple) or len(value) < 20 else f"a {type(value).__name__}"
+    )
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from tasks.shared.config.consent import hear
-from tasks.shared.config.types import FREE, expected_kind
+from tasks.shared.config.types import FREE, expected_type
 from tasks.shared.errors import UserError
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -161,7 +161,7 @@ def check_keys(overrides: list[Override], config: DictConfig) -> None:
             problems.append(f"unknown key {key!r}; {_nearest(key, known)}")
         elif override.is_sweep_override() or key.endswith(DEVICE_KEYS):
             continue
-        elif expected := expected_kind(key, OmegaConf.select(config, key), override.value()):
+        elif expected := expected_type(key, OmegaConf.select(config, key), override.value()):
             problems.append(f"{override.input_line}; expected {expected}")
     if problems:
         raise UserError("\n".join(problems))

@@ -47,21 +47,21 @@ def asks_for(key: str) -> bool:
     return not _now.carried or key in _now.given or key.split(".")[0] in _now.given
 
 
-def may_draw_in(place: Path) -> bool:
-    """Whether this command may have sample pictures drawn in `place`: data are its own, or it names this root."""
+def may_draw_in(path: Path) -> bool:
+    """Whether this command may have sample images drawn in `path`: data are its own, or it names this root."""
     if not _now.carried or "data" in _now.given:
         return True
     root = _now.given.get("data.root")
-    return root is not None and place.resolve().is_relative_to(Path(str(root)).resolve())
+    return root is not None and path.resolve().is_relative_to(Path(str(root)).resolve())
 
 
-def cache_place(key: str, place: Path, mark: str) -> Path:
-    """The folder to keep a cache in: `place`, which is the value of `key`, unless nobody but a carried config names it.
+def cache_path(key: str, path: Path, mark: str) -> Path:
+    """The folder to keep a cache in: `path`, which is the value of `key`, unless nobody but a carried config names it.
 
     Then it must hold what this toolkit has kept there before, `mark` as a pattern of names; else `CACHE` is taken, and
     a line says so.
     """
-    if asks_for(key) or place == CACHE or any(place.glob(mark)):
-        return place
-    log.info("%s=%s: named by the checkpoint alone, and holds no cache of this toolkit: %s is used", key, place, CACHE)
+    if asks_for(key) or path == CACHE or any(path.glob(mark)):
+        return path
+    log.info("%s=%s: named by the checkpoint alone, and holds no cache of this toolkit: %s is used", key, path, CACHE)
     return CACHE

@@ -15,7 +15,7 @@ from tasks.shared.config.compose import (
     plain,
     quote_paths,
 )
-from tasks.shared.config.stage_places import check_names
+from tasks.shared.config.stage_paths import check_names
 from tasks.shared.errors import UserError
 from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
 
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 NOT_OF_A_RUN = ("output", "resume", MAX_MEGAPIXELS)  # but of the command
 NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
 RUNS_ON = (*DEVICE_KEYS, "precision")  # of trainer: where a network is trained, not what it becomes
-READ_BY = ("workers", "keep_gb")  # of data: how pictures are read, not which
+READ_BY = ("workers", "keep_gb")  # of data: how images are read, not which
 
 
 def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict
         log.info("stages %s: left out, as %s is given", ", ".join(left_out), why)
     kept = {name: own for name, own in stages.items() if name not in left_out}
     job = job | {"init": init, "stages": {name: _stage_config(name, job, overrides, own) for name, own in kept.items()}}
-    return taught_by_stages(job, output)
+    return stage_teachers(job, output)
 
 
 def stage_folder(name: str, stage: dict[str, Any], output: Path) -> Path:
@@ -84,14 +84,14 @@ def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: lis
         config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
     except UserError as error:
         raise UserError(f"stages.{name}: {error}") from error
-    place = config["output"]
+    output = config["output"]
     config = {key: value for key, value in config.items() if key not in NOT_OF_A_RUN}
     if "output" not in keys:
         return config
     if "trainer" not in keys:
         device = {key: job["trainer"][key] for key in RUNS_ON if f"trainer.{key}" not in keys}
         config["trainer"] = config["trainer"] | device
-    return config | {"output": str(Path(str(place)) / _digest(config))}
+    return config | {"output": str(Path(str(output)) / _digest(config))}
 
 
 def _chooses(line: str) -> bool:
@@ -102,11 +102,11 @@ def _digest(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits of what a network becomes by this config."""
     trainer = {key: value for key, value in config["trainer"].items() if key not in RUNS_ON}
     data = {key: value for key, value in config["data"].items() if key not in READ_BY}
-    told = json.dumps(config | {"trainer": trainer, "data": data}, sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+    settings = json.dumps(config | {"trainer": trainer, "data": data}, sort_keys=True)
+    return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
-def taught_by_stages(job: dict[str, Any], output: Path) -> dict[str, Any]:
+def stage_teachers(job: dict[str, Any], output: Path) -> dict[str, Any]:
     """With `teacher.path` of the stages, and of the run itself, whose `teacher.stage` names a stage before them."""
     stages: dict[str, dict[str, Any]] = {}
     for name, config in (*job["stages"].items(), ("this run", job)):

@@ -9,7 +9,7 @@ MAY_BE_OFF = ("task", "data", "backbone", "stages")  # nodes in them may be null
 NONE = ("bn_momentum", "ema_decay", "gradient_clip_norm", "mining_nms", "workers")  # numbers that null turns off
 
 
-def expected_kind(key: str, known: Any, value: Any) -> str | None:
+def expected_type(key: str, known: Any, value: Any) -> str | None:
     """What `key`, which is `known`, expects, where `value` is of another kind; None where it will do.
 
     Numbers, switches and nodes are told apart. What is a text, a list or null is left to those who read it.

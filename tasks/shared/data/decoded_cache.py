@@ -1,4 +1,4 @@
-"""Training pictures that are decoded once a run, not once an epoch, where there is memory for all of them."""
+"""Training images that are decoded once a run, not once an epoch, where there is memory for all of them."""
 
 import math
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from tasks.shared.data.image_set import Pictures
+from tasks.shared.data.image_set import Images
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import eighths
 from tasks.shared.images.encoded import BLOCK, EncodedImage
@@ -14,34 +14,34 @@ from tasks.shared.images.encoded import BLOCK, EncodedImage
 GB = 1 << 30
 
 
-class KeptPictures(Pictures):
-    """Other pictures, whose pixels stay in memory from the first time that they are decoded.
+class DecodedImageCache(Images):
+    """Other images, whose pixels stay in memory from the first time that they are decoded.
 
     Only where all of them are expected to fit into `limit` bytes, by the mean of those seen: of a set that is much
     larger nothing is kept, as next to nothing would be found again. What is read is to the last bit the same, kept or
     not: JPEGs of which a crop to `resolution` pixels would be decoded smaller are not kept, see `random_crop_of`.
     """
 
-    def __init__(self, pictures: Pictures, resolution: int, limit: int):
-        self.pictures, self.labels = pictures, pictures.labels
+    def __init__(self, images: Images, resolution: int, limit: int):
+        self.images, self.labels = images, images.labels
         self.resolution, self.limit = resolution, limit
         self.kept: dict[int, Tensor] = {}
         self.size = 0  # of `kept`, in bytes
 
     def name(self, index: int) -> str:
-        return self.pictures.name(index)
+        return self.images.name(index)
 
     def read(self, index: int) -> Tensor:
         image = self.kept.get(index)
         if image is None:
-            image = self.pictures.read(index)
+            image = self.images.read(index)
             if self._has_room(image.numel()):
                 image = self._keep(index, image)
         return image
 
     def encoded(self, index: int) -> EncodedImage | None:
         """None, so that `read` is asked, for what is kept or can be."""
-        encoded = None if index in self.kept else self.pictures.encoded(index)
+        encoded = None if index in self.kept else self.images.encoded(index)
         if encoded is None:
             return None
         if encoded.stored_size is None:  # no JPEG: every crop decodes it whole
@@ -56,7 +56,7 @@ class KeptPictures(Pictures):
         return None
 
     def contents(self) -> Iterator[np.ndarray]:
-        return self.pictures.contents()
+        return self.images.contents()
 
     def _has_room(self, size: int) -> bool:
         return (self.size + size) / (len(self.kept) + 1) * len(self.labels) <= self.limit

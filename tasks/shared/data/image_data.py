@@ -63,7 +63,7 @@ class ImageData:
         evaluate_on: "val", or "train" to see whether a network can learn its training images by heart.
         on_corrupt: "error", or "skip" to leave out and report images that are unreadable.
         workers: loader processes; None chooses from the machine.
-        reports, seen_in: see `tasks.shared.contract.Data`.
+        reports, leak_warnings: see `tasks.shared.contract.Data`.
     """
 
     kind: str
@@ -79,7 +79,7 @@ class ImageData:
         on_corrupt: str = "error",
         workers: int | None = None,
         reports: dict[str, str | Image.Image] | None = None,
-        seen_in: dict[str, str] | None = None,
+        leak_warnings: dict[str, str] | None = None,
     ):
         if evaluate_on not in SPLITS:
             raise UserError(f"data.evaluate_on={evaluate_on!r}; expected 'train' or 'val'")
@@ -89,7 +89,7 @@ class ImageData:
         self.resolution, self.evaluate_on, self.workers = resolution, evaluate_on, workers
         self.batch_size, self.val_batch_size = batch_size, val_batch_size
         self.on_corrupt = OnCorrupt(on_corrupt)
-        self.reports, self.seen_in = reports or {}, seen_in or {}
+        self.reports, self.leak_warnings = reports or {}, leak_warnings or {}
 
     @property
     def num_classes(self) -> int:
@@ -103,7 +103,7 @@ class ImageData:
         """Of the split `evaluate_on`."""
         raise NotImplementedError
 
-    def picture(self, target: Any) -> Tensor:
+    def image(self, target: Any) -> Tensor:
         """The original image that a target of `val_loader` belongs to, (3, H, W) uint8."""
         raise NotImplementedError
 

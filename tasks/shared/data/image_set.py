@@ -1,4 +1,4 @@
-"""Whole pictures with a label each: class folders, and a data set that crops them."""
+"""Whole images with a label each: class folders, and a data set that crops them."""
 
 import logging
 import os
@@ -26,14 +26,14 @@ log = logging.getLogger(__name__)
 POLICIES = {"trivial": v2.TrivialAugmentWide, "rand": v2.RandAugment}
 
 
-class Pictures(Protocol):
-    """Pictures by index."""
+class Images(Protocol):
+    """Images by index."""
 
     labels: np.ndarray
     """(N,) int64."""
 
     def name(self, index: int) -> str:
-        """The path of a picture, or whatever names it."""
+        """The path of an image, or whatever names it."""
 
     def read(self, index: int) -> Tensor:
         """(3, H, W) uint8. Raises UserError naming it if it cannot be read."""
@@ -43,12 +43,12 @@ class Pictures(Protocol):
         return None
 
     def contents(self) -> Iterator[np.ndarray]:
-        """Arrays (N, ...) that tell these pictures from others, see `tasks.shared.records.contents.content_of`."""
+        """Arrays (N, ...) that tell these images from others, see `tasks.shared.records.contents.content_of`."""
         return iter(())
 
 
-class FolderPictures(Pictures):
-    """Pictures of class folders, upright. Names live in one array, which loader processes share."""
+class FolderImages(Images):
+    """Images of class folders, upright. Names live in one array, which loader processes share."""
 
     def __init__(self, root: Path, names: np.ndarray, labels: np.ndarray):
         self.root, self.names, self.labels = root, names, labels
@@ -69,24 +69,24 @@ class FolderPictures(Pictures):
         return self.root / os.fsdecode(bytes(self.names[index]))
 
 
-class Picked(Pictures):
-    """Some of other pictures, at `rows` (N,), with labels (N,), -1 where not given."""
+class Picked(Images):
+    """Some of other images, at `rows` (N,), with labels (N,), -1 where not given."""
 
-    def __init__(self, pictures: Pictures, rows: np.ndarray, labels: np.ndarray | None = None):
-        self.pictures, self.rows = pictures, rows
+    def __init__(self, images: Images, rows: np.ndarray, labels: np.ndarray | None = None):
+        self.images, self.rows = images, rows
         self.labels = np.full(len(rows), -1) if labels is None else labels
 
     def name(self, index: int) -> str:
-        return self.pictures.name(int(self.rows[index]))
+        return self.images.name(int(self.rows[index]))
 
     def read(self, index: int) -> Tensor:
-        return self.pictures.read(int(self.rows[index]))
+        return self.images.read(int(self.rows[index]))
 
     def encoded(self, index: int) -> EncodedImage | None:
-        return self.pictures.encoded(int(self.rows[index]))
+        return self.images.encoded(int(self.rows[index]))
 
     def contents(self) -> Iterator[np.ndarray]:
-        return (array[self.rows] for array in self.pictures.contents())
+        return (array[self.rows] for array in self.images.contents())
 
 
 def class_folders(root: Path) -> list[str]:
@@ -95,7 +95,7 @@ def class_folders(root: Path) -> list[str]:
 
 
 def _folders_and_loose(root: Path) -> tuple[list[str], list[str]]:
-    """The names of the folders in `root`, and of the pictures that lie beside them; sorted."""
+    """The names of the folders in `root`, and of the images that lie beside them; sorted."""
     if not root.is_dir():
         raise UserError(f"{root}: no such folder; expected a folder for each class in it")
     folders, loose = [], []
@@ -105,17 +105,17 @@ def _folders_and_loose(root: Path) -> tuple[list[str], list[str]]:
         elif entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith("."):
             loose.append(entry.name)
     if not folders:
-        found = f"{len(loose)} pictures, such as {printable(loose[0])}, but no folders" if loose else "no folders"
-        raise UserError(f"{root}: holds {found}; expected one for each class, with its pictures")
+        found = f"{len(loose)} images, such as {printable(loose[0])}, but no folders" if loose else "no folders"
+        raise UserError(f"{root}: holds {found}; expected one for each class, with its images")
     if foreign := [name for name in folders if printable(name) != name]:
         raise UserError(f"{root}: the folder {printable(foreign[0])} names a class, but is no UTF-8; rename it")
     return folders, loose
 
 
-def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
-    """Every picture below `root`/<class>; the label is the place of the class in `classes`.
+def read_class_folders(root: Path, classes: Sequence[str]) -> FolderImages:
+    """Every image below `root`/<class>; the label is the place of the class in `classes`.
 
-    A folder that is not among `classes`, or that holds no picture, is an error; a class without a folder is none.
+    A folder that is not among `classes`, or that holds no image, is an error; a class without a folder is none.
     What is left out is counted and told.
     """
     (folders, loose), index = _folders_and_loose(root), {name: label for label, name in enumerate(classes)}
@@ -128,17 +128,17 @@ def read_class_folders(root: Path, classes: Sequence[str]) -> FolderPictures:
     if empty := [folder for folder, files in found.items() if not files]:
         instead = f"; there are others: {describe(others)}" if others else ""
         raise UserError(
-            f"{root}: {len(empty)} class folders hold no pictures ({', '.join(SUFFIXES)}): "
+            f"{root}: {len(empty)} class folders hold no images ({', '.join(SUFFIXES)}): "
             f"{', '.join(empty[:5])}{instead}"
         )
     if others:
-        log.warning("%s: left out %d files, %s; pictures are %s",
+        log.warning("%s: left out %d files, %s; images are %s",
                     root, others.total(), describe(others), ", ".join(SUFFIXES))  # fmt: skip
     if loose:
-        log.warning("%s: left out %d pictures that lie in no class's folder, such as %s",
+        log.warning("%s: left out %d images that lie in no class's folder, such as %s",
                     root, len(loose), printable(loose[0]))  # fmt: skip
     labels = np.repeat([index[folder] for folder in found], [len(files) for files in found.values()])
-    return FolderPictures(root, packed(list(chain(*found.values())), root), labels)
+    return FolderImages(root, packed(list(chain(*found.values())), root), labels)
 
 
 class ClassTarget(Target, total=False):
@@ -148,8 +148,8 @@ class ClassTarget(Target, total=False):
     class_id: str
 
 
-class PictureDataset(ImageDataset):
-    """Pictures as squares of `resolution` pixels; a target is a `ClassTarget`.
+class CroppedDataset(ImageDataset):
+    """Images as squares of `resolution` pixels; a target is a `ClassTarget`.
 
     With `train` None the centre is taken, as evaluation does (`crop`, `crop_share`: see
     `tasks.shared.images.crops.center_crop`).
@@ -159,7 +159,7 @@ class PictureDataset(ImageDataset):
 
     def __init__(
         self,
-        pictures: Pictures,
+        images: Images,
         class_ids: Sequence[str] | None,
         resolution: int,
         on_corrupt: OnCorrupt,
@@ -169,32 +169,36 @@ class PictureDataset(ImageDataset):
         crop: str = "short_side",
         crop_share: float = 0.875,
         seed: int = 0,
-        lesson: Callable[[int, Tensor], Any] | None = None,
+        teacher_targets: Callable[[int, Tensor], Any] | None = None,
     ):
         super().__init__(on_corrupt, seed)
-        self.pictures, self.resolution, self.train = pictures, resolution, train
-        self.class_ids, self.lesson = class_ids, lesson
+        self.images, self.resolution, self.train = images, resolution, train
+        self.class_ids, self.teacher_targets = class_ids, teacher_targets
         self.crop, self.crop_share = crop, crop_share
         self.policy = None if policy is None else POLICIES[policy]()
 
     def __len__(self) -> int:
-        return len(self.pictures.labels)
+        return len(self.images.labels)
 
     def contents(self) -> Iterator[np.ndarray]:
-        yield self.pictures.labels
-        yield from self.pictures.contents()
+        yield self.images.labels
+        yield from self.images.contents()
 
     def name(self, index: int) -> str:
-        return self.pictures.name(index)
+        return self.images.name(index)
 
     def load(self, index: int, rng: np.random.Generator) -> tuple[Tensor, tuple[int, int], Tensor | None]:
-        """The square, the picture's height and width, and the picture where all of it is decoded.
+        """The square, the image's height and width, and the image where all of it is decoded.
 
         That is for the centre's crop, and for a teacher; a random crop needs less of a file.
         """
-        if self.train is not None and self.lesson is None and (encoded := self.pictures.encoded(index)) is not None:
+        if (
+            self.train is not None
+            and self.teacher_targets is None
+            and (encoded := self.images.encoded(index)) is not None
+        ):
             return *random_crop_of(encoded, self.resolution, rng, self.train), None
-        whole = self.pictures.read(index)
+        whole = self.images.read(index)
         size = (whole.shape[-2], whole.shape[-1])
         if self.train is None:
             return center_crop(whole, self.resolution, self.crop, self.crop_share), size, whole
@@ -204,10 +208,10 @@ class PictureDataset(ImageDataset):
         image, size, whole = loaded
         target: ClassTarget = {"index": index, "file": self.name(index), "size": size}
         if self.class_ids is not None:
-            label = int(self.pictures.labels[index])
+            label = int(self.images.labels[index])
             target |= {"label": label, "class_id": self.class_ids[label]}
-        if self.lesson is not None and whole is not None:
-            target |= self.lesson(index, whole)
+        if self.teacher_targets is not None and whole is not None:
+            target |= self.teacher_targets(index, whole)
         if self.policy is not None and self.train is not None:
             with torch.random.fork_rng(devices=[]):  # torchvision draws from the global generator
                 torch.manual_seed(int(rng.integers(2**62)))

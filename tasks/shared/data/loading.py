@@ -30,7 +30,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     Training order is a permutation seeded by (seed, epoch): an epoch looks the same whether the run was
     interrupted before it or not. Under DDP with `shard` each process takes every world-th index; training drops
-    the remainder, validation keeps it (the evaluator tells pictures apart by id).
+    the remainder, validation keeps it (the evaluator tells images apart by id).
     """
 
     def __init__(self, data: Sized, shuffle: bool, seed: int = 0, shard: bool = True):
@@ -97,7 +97,7 @@ def loader_processes(workers: int | None) -> int:
 
 
 def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
-    """Skipped pictures are left out and counted; a batch of none has no images."""
+    """Skipped images are left out and counted; a batch of none has no images."""
     kept = [item for item in items if item is not None]
     if not kept:
         return Batch(torch.empty(0, 3, 1, 1, dtype=torch.uint8), [], len(items))
@@ -108,7 +108,7 @@ def collate(items: list[tuple[Tensor, dict[str, Any]] | None]) -> Batch:
 class BatchLoader(DataLoader):
     """A DataLoader whose processes fit into shared memory, and whose batches are waited for with a limit.
 
-    workers: None where the user leaves it to the machine. resolution: of its pictures.
+    workers: None where the user leaves it to the machine. resolution: of its images.
     """
 
     def __init__(self, data: Dataset, batches: EpochBatches, workers: int | None, resolution: int, **options: Any):
@@ -142,7 +142,7 @@ class BatchLoader(DataLoader):
                 if waited == PATIENCE:
                     raise UserError(
                         f"data.workers={self.num_workers}: no batch for {LOOK * PATIENCE // 60} minutes; does "
-                        "the disk or network that the pictures are on answer?"
+                        "the disk or network that the images are on answer?"
                     ) from error
                 continue
             waited = 0
@@ -167,7 +167,7 @@ def make_loader(
     shard: bool = True,
 ) -> DataLoader:
     """A loader of `Batch` over `data`, which is asked for (epoch, index) and answers with an image and its target dict,
-    or None for a picture to skip. `workers` None: chosen from the machine. resolution: of the images, for the room that
+    or None for an image to skip. `workers` None: chosen from the machine. resolution: of the images, for the room that
     they take.
 
     Raises UserError where the loader processes that the user asks for have no room for their batches.

@@ -45,7 +45,7 @@ def _page(data: bytes) -> Page:
     if min(sizes + about) < 0 or len(inside) > 1:
         raise ValueError("a page's header has no sizes")
     values, encoding = about or (0, -1)
-    return Page(sizes[0], sizes[1], reader.place, values, encoding)
+    return Page(sizes[0], sizes[1], reader.position, values, encoding)
 
 
 def _number(found: Any, field: int) -> int:
@@ -57,20 +57,20 @@ class _Reader:
     """A structure of Thrift's compact protocol. Raises IndexError at the end of the bytes."""
 
     def __init__(self, data: bytes):
-        self.data, self.place = data, 0
+        self.data, self.position = data, 0
 
     def integers(self, depth: int) -> dict[int, Any]:
         """The numbers of a structure by field, those of structures in it too; all else is passed over."""
         if depth == 0:
             raise ValueError("a page's header is too deep")
         found: dict[int, Any] = {}
-        for field, kind in self._fields():
-            if kind in INTEGERS:
+        for field, type_code in self._fields():
+            if type_code in INTEGERS:
                 found[field] = self._zigzag()
-            elif kind == STRUCT:
+            elif type_code == STRUCT:
                 found[field] = self.integers(depth - 1)
-            elif kind not in (TRUE, FALSE):  # the type is the value
-                self._pass(kind, depth)
+            elif type_code not in (TRUE, FALSE):  # the type is the value
+                self._pass(type_code, depth)
         return found
 
     def _fields(self) -> Iterator[tuple[int, int]]:
@@ -79,38 +79,38 @@ class _Reader:
             field = field + (head >> 4) if head >> 4 else self._zigzag()
             yield field, head & 15
 
-    def _pass(self, kind: int, depth: int) -> None:
+    def _pass(self, type_code: int, depth: int) -> None:
         if depth == 0:
             raise ValueError("a page's header is too deep")
-        if kind in INTEGERS:
+        if type_code in INTEGERS:
             self._varint()
-        elif kind == STRUCT:
+        elif type_code == STRUCT:
             for _, inner in self._fields():
                 if inner not in (TRUE, FALSE):  # the type is the value
                     self._pass(inner, depth - 1)
-        elif kind in (LIST, SET):
+        elif type_code in (LIST, SET):
             head = self._byte()
             for _ in range(self._varint() if head >> 4 == 15 else head >> 4):
                 self._pass(head & 15, depth - 1)
-        elif kind == MAP:
+        elif type_code == MAP:
             size = self._varint()
             types = self._byte() if size else 0
             for _ in range(size):
                 self._pass(types >> 4, depth - 1)
                 self._pass(types & 15, depth - 1)
-        elif kind in (TRUE, FALSE, BYTE, DOUBLE, BINARY):
-            self._skip({DOUBLE: 8, BINARY: 0}.get(kind, 1) or self._varint())
+        elif type_code in (TRUE, FALSE, BYTE, DOUBLE, BINARY):
+            self._skip({DOUBLE: 8, BINARY: 0}.get(type_code, 1) or self._varint())
         else:
-            raise ValueError(f"a page's header has the type {kind}")
+            raise ValueError(f"a page's header has the type {type_code}")
 
     def _skip(self, count: int) -> None:
-        self.place += count
-        if self.place > len(self.data):
+        self.position += count
+        if self.position > len(self.data):
             raise IndexError
 
     def _byte(self) -> int:
         self._skip(1)
-        return self.data[self.place - 1]
+        return self.data[self.position - 1]
 
     def _varint(self) -> int:
         value = shift = 0

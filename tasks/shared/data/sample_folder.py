@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tasks.shared.config.consent import may_draw_in
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError, check_path
 from tasks.shared.files.reading import read_json
 from tasks.shared.files.writing import probe_folder, whole_folder
 
@@ -24,7 +24,7 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
 
     Args:
         root: Folder of the set; its parents are created.
-        wanted: All that the pictures depend on, and "format", which tells this kind of sample from any other. It is
+        wanted: All that the images depend on, and "format", which tells this kind of sample from any other. It is
             the marker's content, so it must survive JSON.
         files: Glob patterns below `root` and how many files of each the set has. Only these files and the marker are
             ever replaced; a later version that names its files otherwise must go on listing the old patterns, with 0.
@@ -34,7 +34,7 @@ def keep_sample(root: Path, wanted: dict, files: dict[str, int], draw: Callable[
         UserError: `root` holds something that is not part of such a sample, and nothing is deleted; or it cannot be
             written: a full disk, no permission.
     """
-    check_place("data.root", Path(root))
+    check_path("data.root", Path(root))
     root = Path(root).resolve()
     if _is_complete(root, wanted, files):
         return
@@ -63,15 +63,15 @@ def _is_complete(root: Path, wanted: dict, files: dict[str, int]) -> bool:
     return _marker(root) == wanted and all(sum(1 for _ in root.glob(p)) == count for p, count in files.items())
 
 
-def _refuse_foreign(root: Path, kind: str, files: dict[str, int]) -> None:
+def _refuse_foreign(root: Path, sample_format: str, files: dict[str, int]) -> None:
     if not root.exists():
         return
     found = {p for p in root.rglob("*") if p.is_symlink() or not p.is_dir()} if root.is_dir() else {root}
     drawn = {root / MARKER}.union(*(root.glob(pattern) for pattern in files))
     foreign = sorted(found - {p for p in drawn if not p.is_symlink()})
-    if not foreign and found and (_marker(root) or {}).get("format") != kind:
+    if not foreign and found and (_marker(root) or {}).get("format") != sample_format:
         foreign = sorted(found)
     if foreign:
         raise UserError(
-            f"{root} holds files that are not part of a {kind}, such as {foreign[0].name}; name another folder"
+            f"{root} holds files that are not part of a {sample_format}, such as {foreign[0].name}; name another folder"
         )

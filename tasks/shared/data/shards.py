@@ -1,4 +1,4 @@
-"""Pictures in WebDataset shards: tar files of `key.jpg`, with what belongs to it beside it under the same key.
+"""Images in WebDataset shards: tar files of `key.jpg`, with what belongs to it beside it under the same key.
 
 A plain tar file lets any of its members be read by itself. An index of where they lie makes shards a data set like any
 other: order and augmentation come of seed, epoch and index, and a process reads its share and no more.
@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tasks.shared.config.consent import cache_place
-from tasks.shared.data.image_set import Pictures
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.config.consent import cache_path
+from tasks.shared.data.image_set import Images
+from tasks.shared.errors import UserError, check_path
 from tasks.shared.files.packing import joined, packed
 from tasks.shared.files.tar_members import Member, members_of
 from tasks.shared.files.writing import make_folder, whole_file
@@ -34,29 +34,29 @@ from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)
 VERSION = 2  # raise it whenever the index changes: existing ones are then made again
-PICTURES = ("jpg", "jpeg", "png", "webp")
+IMAGES = ("jpg", "jpeg", "png", "webp")
 COMPRESSED = (".gz", ".tgz", ".bz2", ".xz", ".zst")
-LARGEST, BESIDE = 1 << 30, 1 << 20  # bytes of a picture's file, and of one beside it
+LARGEST, BESIDE = 1 << 30, 1 << 20  # bytes of an image's file, and of one beside it
 DAMAGE = (tarfile.TarError, EOFError, ValueError, RecursionError, MemoryError)
 SHOWN = 3  # broken samples that a message names
 PLACES = (("shard", pa.int32()), ("key", pa.binary()), ("offset", pa.int64()), ("size", pa.int64()))
 
 
 class Beside(NamedTuple):
-    """What a sample must have beside its picture.
+    """What a sample must have beside its image.
 
-    kinds: extensions of files. facts: from their content, by extension, to values of `columns`; raises ValueError
+    extensions: extensions of files. facts: from their content, by extension, to values of `columns`; raises ValueError
     with what is wrong. columns: names and types. about: all that `facts` depends on, as plain data.
     """
 
-    kinds: tuple[str, ...] = ()
+    extensions: tuple[str, ...] = ()
     facts: Callable[[Mapping[str, bytes]], dict[str, Any]] = lambda contents: {}
     columns: tuple[tuple[str, pa.DataType], ...] = ()
     about: Any = None
 
 
-class ShardPictures(Pictures):
-    """Pictures at known places of tar files.
+class ShardImages(Images):
+    """Images at known places of tar files.
 
     shards: the files. shard, offset, size: (N,), which of them, and where in it, in bytes. keys: (N,) bytes.
     """
@@ -73,10 +73,10 @@ class ShardPictures(Pictures):
         return self.encoded(index).decode()
 
     def encoded(self, index: int) -> EncodedImage:
-        place, size = self.shards[self.shard[index]], int(self.size[index])
+        path, size = self.shards[self.shard[index]], int(self.size[index])
         check_file_size(self.name(index), size)
         try:
-            data = np.fromfile(place, np.uint8, size, offset=int(self.offset[index]))
+            data = np.fromfile(path, np.uint8, size, offset=int(self.offset[index]))
         except OSError as error:
             raise UserError(f"{self.name(index)}: cannot be read ({error.strerror})") from error
         if len(data) < size:
@@ -88,13 +88,13 @@ class ShardPictures(Pictures):
 
 
 def read_shard_index(
-    shards: Sequence[Path], told: str, beside: Beside, cache: Path, on_corrupt: str
-) -> tuple[ShardPictures, pa.Table]:
-    """The pictures of shards, and a table of what is beside them, of as many rows.
+    shards: Sequence[Path], message: str, beside: Beside, cache: Path, on_corrupt: str
+) -> tuple[ShardImages, pa.Table]:
+    """The images of shards, and a table of what is beside them, of as many rows.
 
     Args:
         shards: Plain tar files.
-        told: What messages call them.
+        message: What messages call them.
         cache: Folder that keeps the index of shards, until they change.
         on_corrupt: "error", or "skip" to leave out and count broken samples.
 
@@ -109,14 +109,14 @@ def read_shard_index(
         raise UserError(f"{printable(odd[0])}: is no plain file; expected a .tar file")
     table = _index(shards, beside, cache)
     if not len(table):
-        raise UserError(f"{told} hold no samples")
+        raise UserError(f"{message} hold no samples")
     whole = pc.equal(table["problem"], "")
     if not pc.all(whole).as_py():
         _tell_broken(shards, table.filter(pc.invert(whole)), len(table), on_corrupt)
         table = table.filter(whole)
     shard, offset, size = (table[column].to_numpy() for column in ("shard", "offset", "size"))
-    keys = joined([packed(chunk.to_pylist(), told) for chunk in table["key"].chunks], told)
-    return ShardPictures(shards, shard, offset, size, keys), table
+    keys = joined([packed(chunk.to_pylist(), message) for chunk in table["key"].chunks], message)
+    return ShardImages(shards, shard, offset, size, keys), table
 
 
 def _tell_broken(shards: Sequence[Path], broken: pa.Table, total: int, on_corrupt: str) -> None:
@@ -125,22 +125,22 @@ def _tell_broken(shards: Sequence[Path], broken: pa.Table, total: int, on_corrup
         f"{printable(shards[row['shard']] / os.fsdecode(row['key']))}: {row['problem']}"
         for row in broken.slice(0, SHOWN).to_pylist()
     ]
-    told = f"{len(broken):,} of {total:,} samples are broken: {'; '.join(names)}"
+    message = f"{len(broken):,} of {total:,} samples are broken: {'; '.join(names)}"
     if len(broken) == total:
-        raise UserError(told)
+        raise UserError(message)
     if on_corrupt != "skip":
-        raise UserError(f"{told}; data.on_corrupt=skip leaves them out")
-    log.warning("left out: %s", told)
+        raise UserError(f"{message}; data.on_corrupt=skip leaves them out")
+    log.warning("left out: %s", message)
 
 
 def _index(shards: Sequence[Path], beside: Beside, cache: Path) -> pa.Table:
     """The samples of all shards, from the cache if they have not changed."""
     states = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    digest = hashlib.sha256(json.dumps([VERSION, beside.kinds, beside.about, states]).encode()).hexdigest()[:16]
-    cache = cache_place("data.cache", cache, "shards_*.parquet")
+    digest = hashlib.sha256(json.dumps([VERSION, beside.extensions, beside.about, states]).encode()).hexdigest()[:16]
+    cache = cache_path("data.cache", cache, "shards_*.parquet")
     file, schema = cache / f"shards_{digest}.parquet", pa.schema([*PLACES, *beside.columns, ("problem", pa.string())])
     if not file.exists():
-        check_place("data.cache", cache)
+        check_path("data.cache", cache)
         log.info("indexing %d shards, once: %s", len(shards), file)
         make_folder(cache, "data.cache")
         with whole_file(file, "data.cache") as part, pq.ParquetWriter(part, schema) as writer:
@@ -192,16 +192,16 @@ def _parts(name: str) -> tuple[str, str]:
 
 
 def _sample(tar: tarfile.TarFile, key: str, members: dict[str, tarfile.TarInfo], beside: Beside) -> dict[str, Any]:
-    picture = next((members[kind] for kind in PICTURES if kind in members), None)
-    lacks = ["picture"] * (picture is None) + [kind for kind in beside.kinds if kind not in members]
-    if picture is None or lacks:
+    image = next((members[extension] for extension in IMAGES if extension in members), None)
+    lacks = ["image"] * (image is None) + [extension for extension in beside.extensions if extension not in members]
+    if image is None or lacks:
         return {"key": os.fsencode(key), "problem": f"has no {lacks[0]}, but {', '.join(sorted(members))}"}
-    row = {"key": os.fsencode(picture.name), "offset": picture.offset_data, "size": picture.size, "problem": ""}
-    if picture.size > LARGEST or any(members[kind].size > BESIDE for kind in beside.kinds):
-        told = f"is larger than {LARGEST:,} bytes, or what is beside it than {BESIDE:,}"
-        return row | {"problem": told}
+    row = {"key": os.fsencode(image.name), "offset": image.offset_data, "size": image.size, "problem": ""}
+    if image.size > LARGEST or any(members[extension].size > BESIDE for extension in beside.extensions):
+        message = f"is larger than {LARGEST:,} bytes, or what is beside it than {BESIDE:,}"
+        return row | {"problem": message}
     try:
-        return row | beside.facts({kind: _read(tar, members[kind]) for kind in beside.kinds})
+        return row | beside.facts({extension: _read(tar, members[extension]) for extension in beside.extensions})
     except ValueError as error:
         return row | {"problem": str(error)}
 

@@ -47,8 +47,8 @@ def read_columns(file: Path, wanted: Wanted, setting: str | None = None) -> Iter
             first += len(batch)
     except (pa.ArrowException, OSError) as error:
         # Arrow counts the header.
-        told = re.sub(r"[Rr]ow #(\d+)", lambda m: f"row {int(m[1]) - 1}", str(error).splitlines()[0])
-        raise UserError(f"{file}: cannot be read ({told})") from error
+        message = re.sub(r"[Rr]ow #(\d+)", lambda m: f"row {int(m[1]) - 1}", str(error).splitlines()[0])
+        raise UserError(f"{file}: cannot be read ({message})") from error
     if first == 1:
         raise UserError(f"{file}: holds no rows")
 
@@ -68,9 +68,9 @@ def find_columns(columns: Sequence[str], wanted: Wanted, file: Path, setting: st
             expected = repr(names) if exact else " or ".join(names) + (f", or {node}=NAME" if setting else "")
             problems.append(f"no column for {node}: expected {expected}")
     if problems:
-        told = ", ".join(" ".join(column.split())[:60] for column in columns[:SHOWN])
+        message = ", ".join(" ".join(column.split())[:60] for column in columns[:SHOWN])
         more = f" and {len(columns) - SHOWN:,} more" if len(columns) > SHOWN else ""
-        raise UserError(f"{file}: {'; '.join(problems)}. Its columns: {told}{more}")
+        raise UserError(f"{file}: {'; '.join(problems)}. Its columns: {message}{more}")
     return found
 
 

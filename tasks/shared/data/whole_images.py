@@ -6,9 +6,9 @@ from typing import Any
 from torch import Tensor
 
 from tasks.shared.contract import Target
-from tasks.shared.data.decoded_cache import KeptPictures, bytes_to_keep
+from tasks.shared.data.decoded_cache import DecodedImageCache, bytes_to_keep
 from tasks.shared.data.image_data import ImageData
-from tasks.shared.data.image_set import POLICIES, PictureDataset, Pictures
+from tasks.shared.data.image_set import POLICIES, CroppedDataset, Images
 from tasks.shared.data.loading import loader_processes
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop, check_crop
@@ -18,18 +18,18 @@ class WholeImageData(ImageData):
     """Images cut to squares: at random to train, from the centre to evaluate.
 
     Args:
-        pictures: by split.
-        augment: area, aspect and flip of `TrainCrop`, and `policy` of `PictureDataset`; None takes training images
+        images: by split.
+        augment: area, aspect and flip of `TrainCrop`, and `policy` of `CroppedDataset`; None takes training images
             as evaluation does.
         crop, crop_share: how images are cut for evaluation, see `center_crop`.
-        keep_gb: memory for decoded training images, see `KeptPictures`; without loader processes alone, as each would
+        keep_gb: memory for decoded training images, see `DecodedImageCache`; without loader processes alone, as each would
             keep its own.
         options: of `ImageData`.
     """
 
     def __init__(
         self,
-        pictures: dict[str, Pictures],
+        images: dict[str, Images],
         *,
         augment: dict[str, Any] | bool | None = None,
         crop: str = "short_side",
@@ -39,9 +39,9 @@ class WholeImageData(ImageData):
     ):
         check_crop(crop, crop_share)
         super().__init__(**options)
-        self.pictures, self.kept_bytes = pictures, bytes_to_keep(keep_gb)
+        self.images, self.kept_bytes = images, bytes_to_keep(keep_gb)
         self.center: dict[str, Any] = {"crop": crop, "crop_share": crop_share}
-        self.lessons: dict[str, Any] = {}  # by split, where a teacher gives them
+        self.teacher_targets: dict[str, Any] = {}  # by split, where a teacher gives them
         if augment is False:  # as data=coco has it
             augment = None
         if not isinstance(augment, dict | None):
@@ -53,23 +53,23 @@ class WholeImageData(ImageData):
             known = ", ".join(POLICIES)
             raise UserError(f"data.augment.policy={self.policy!r}; expected null or one of {known}")
 
-    def picture(self, target: Target) -> Tensor:
-        return self.pictures_of("val").read(target["index"])
+    def image(self, target: Target) -> Tensor:
+        return self.images_of("val").read(target["index"])
 
-    def pictures_of(self, split: str) -> Pictures:
+    def images_of(self, split: str) -> Images:
         """Those that the loader of "train" or "val" reads."""
-        return self.pictures[self.evaluate_on if split == "val" else split]
+        return self.images[self.evaluate_on if split == "val" else split]
 
-    def training(self, seed: int, class_ids: Sequence[str] | None = None) -> PictureDataset:
-        """Augmented. class_ids: as in `PictureDataset`."""
-        pictures = self.pictures_of("train")
+    def training(self, seed: int, class_ids: Sequence[str] | None = None) -> CroppedDataset:
+        """Augmented. class_ids: as in `CroppedDataset`."""
+        images = self.images_of("train")
         if self.kept_bytes and not loader_processes(self.workers):
-            pictures = KeptPictures(pictures, self.resolution, self.kept_bytes)
-        return self._cut("train", pictures, class_ids, train=self.train_crop, policy=self.policy, seed=seed)
+            images = DecodedImageCache(images, self.resolution, self.kept_bytes)
+        return self._cut("train", images, class_ids, train=self.train_crop, policy=self.policy, seed=seed)
 
-    def validation(self, class_ids: Sequence[str] | None = None) -> PictureDataset:
-        return self._cut("val", self.pictures_of("val"), class_ids)
+    def validation(self, class_ids: Sequence[str] | None = None) -> CroppedDataset:
+        return self._cut("val", self.images_of("val"), class_ids)
 
-    def _cut(self, split: str, pictures: Pictures, class_ids: Sequence[str] | None, **how: Any) -> PictureDataset:
-        options = self.center | {"lesson": self.lessons.get(split)} | how
-        return PictureDataset(pictures, class_ids, self.resolution, self.on_corrupt, **options)
+    def _cut(self, split: str, images: Images, class_ids: Sequence[str] | None, **how: Any) -> CroppedDataset:
+        options = self.center | {"teacher_targets": self.teacher_targets.get(split)} | how
+        return CroppedDataset(images, class_ids, self.resolution, self.on_corrupt, **options)

@@ -19,7 +19,7 @@ NUMBERS = {"id", "image_id", "category_id", "height", "width"}
 class CocoAnnotations:
     """A COCO instances file as arrays, which worker processes share instead of copying a million dicts.
 
-    image_ids (N,) int64; file_names (N,) bytes, UTF-8; sizes (N, 2) int32 height and width; picture i has
+    image_ids (N,) int64; file_names (N,) bytes, UTF-8; sizes (N, 2) int32 height and width; image i has
     boxes[offsets[i]:offsets[i + 1]], float32 xyxy in its pixels, and labels likewise, int64 from 0: index into
     category_ids and class_names. Crowd boxes are left out. `remarks`: what was clipped or dropped, one line each.
     """
@@ -47,7 +47,7 @@ class CocoAnnotations:
         return replace(self, file_names=names)
 
     def select(self, keep: np.ndarray) -> "CocoAnnotations":
-        """Only the pictures where `keep` (N,) is true."""
+        """Only the images where `keep` (N,) is true."""
         counts = np.diff(self.offsets)
         boxes_kept = np.repeat(keep, counts)
         return replace(
@@ -62,7 +62,7 @@ class CocoAnnotations:
 
 
 def concatenate(first: CocoAnnotations, second: CocoAnnotations) -> CocoAnnotations:
-    """The pictures of two files of the same categories, one after the other."""
+    """The images of two files of the same categories, one after the other."""
     check_same_categories(first, second)
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(first, name), getattr(second, name)])
@@ -120,8 +120,8 @@ def load_coco_json(path: Path) -> dict[str, Any]:
     for annotation in content["annotations"]:
         bbox = annotation["bbox"]
         if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox))):
-            told = f"{path}: annotation {annotation['id']}: bbox={str(bbox)[:100]}"
-            raise UserError(f"{told}; expected [x, y, width, height]")
+            message = f"{path}: annotation {annotation['id']}: bbox={str(bbox)[:100]}"
+            raise UserError(f"{message}; expected [x, y, width, height]")
         annotation.setdefault("iscrowd", 0)
         annotation.setdefault("area", bbox[2] * bbox[3])
         if annotation["iscrowd"] not in (0, 1) or not _is_number(annotation["area"]):
@@ -133,7 +133,7 @@ def load_coco_json(path: Path) -> dict[str, Any]:
 def read_annotations(path: Path) -> CocoAnnotations:
     """Read and check a COCO instances file for training.
 
-    Boxes that stick out of their picture are clipped, boxes without area dropped, both are remarked on; a box
+    Boxes that stick out of their image are clipped, boxes without area dropped, both are remarked on; a box
     wholly outside, a non-finite one, an unknown or doubled id is an error that names the id.
     """
     content = load_coco_json(path)
@@ -141,7 +141,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     categories = sorted(content["categories"], key=lambda c: c["id"])
     category_ids = [c["id"] for c in categories]
     image_ids = np.array([i["id"] for i in images], dtype=np.int64)
-    problems = _doubled(image_ids.tolist(), "picture id") + _doubled(category_ids, "category id")
+    problems = _doubled(image_ids.tolist(), "image id") + _doubled(category_ids, "category id")
     problems += _doubled([a["id"] for a in content["annotations"]], "annotation id")
 
     row = {image_id: index for index, image_id in enumerate(image_ids.tolist())}
@@ -161,7 +161,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     problems += _listed("annotation(s) of an unknown image_id", ids[rows < 0])
     problems += _listed("annotation(s) of an unknown category_id", ids[labels < 0])
     problems += _listed("annotation(s) with a non-finite box", ids[~finite])
-    problems += _listed("annotation(s) whose box lies wholly outside its picture", ids[outside & (rows >= 0)])
+    problems += _listed("annotation(s) whose box lies wholly outside its image", ids[outside & (rows >= 0)])
     if problems:
         raise UserError(f"{path}: " + "; ".join(problems))
 
@@ -170,7 +170,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     remarks += [f"{path.name}: {line} dropped" for line in _listed("box(es) without area", ids[empty])]
     order = np.flatnonzero(~empty)[np.argsort(rows[~empty], kind="stable")]
     if not len(order):
-        raise UserError(f"{path}: holds no boxes at all ({len(images)} pictures); a detector cannot learn from it")
+        raise UserError(f"{path}: holds no boxes at all ({len(images)} images); a detector cannot learn from it")
     counts = np.bincount(rows[order], minlength=len(images))
     return CocoAnnotations(
         path, image_ids, packed([i["file_name"].encode() for i in images], path), sizes,

@@ -1,15 +1,15 @@
 """Augmentation for detectors: SSD's random crop and a horizontal flip.
 
 Written here rather than taken from torchvision because of speed: v2.RandomIoUCrop tries its crops one by one, and takes
-longer than decoding the picture; here all tries are made at once.
+longer than decoding the image; here all tries are made at once.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-MIN_IOU = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # None is the whole picture
-SIDE = (0.3, 1.0)  # of the crop, as shares of the picture's
+MIN_IOU = (None, 0.0, 0.1, 0.3, 0.5, 0.7, 0.9)  # None is the whole image
+SIDE = (0.3, 1.0)  # of the crop, as shares of the image's
 ASPECT = (0.5, 2.0)
 TRIES = 40
 
@@ -17,7 +17,7 @@ TRIES = 40
 def flip_and_crop(
     image: Tensor, boxes: Tensor, labels: Tensor, rng: np.random.Generator, crop_share: float = 1.0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """SSD's crop in a share of the pictures, then a coin's flip.
+    """SSD's crop in a share of the images, then a coin's flip.
 
     image (3, H, W) uint8; boxes (N, 4) float xyxy in its pixels; labels (N,). Boxes whose centre is cropped away go,
     the others are cut off at the border.
@@ -39,7 +39,7 @@ def flip_and_crop(
 
 
 def random_crop(boxes: np.ndarray, height: int, width: int, rng: np.random.Generator) -> tuple[int, ...] | None:
-    """A crop (left, top, right, bottom) in whole pixels, or None for the whole picture (Liu et al. 2016, Sec. 2.2).
+    """A crop (left, top, right, bottom) in whole pixels, or None for the whole image (Liu et al. 2016, Sec. 2.2).
 
     It keeps the centre of some box of `boxes` (N, 4) xyxy, and overlaps one with at least a random IoU.
     """

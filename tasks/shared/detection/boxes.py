@@ -34,6 +34,6 @@ def decode(offsets: Tensor, anchors: Tensor, scales: Sequence[float] = SCALES) -
 
 
 def clip(boxes: Tensor, height: float, width: float) -> Tensor:
-    """boxes (..., 4) xyxy, cut off at the border of a picture of height x width."""
+    """boxes (..., 4) xyxy, cut off at the border of an image of height x width."""
     limit = boxes.new_tensor([width, height, width, height])
     return torch.minimum(boxes.clamp(min=0), limit)

@@ -1,4 +1,4 @@
-"""Pictures with their boxes, as squares."""
+"""Images with their boxes, as squares."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +36,7 @@ class DetectionInfo(TypedDict):
 
 
 class CocoDataset(ImageDataset):
-    """Pictures in squares, squashed or with their aspect (`resize`); a target is a `DetectionTarget`."""
+    """Images in squares, squashed or with their aspect (`resize`); a target is a `DetectionTarget`."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class CocoDataset(ImageDataset):
         return len(self.annotations)
 
     def contents(self) -> Iterator[np.ndarray]:
-        """Arrays that tell these pictures from others, see `tasks.shared.records.contents.content_of`."""
+        """Arrays that tell these images from others, see `tasks.shared.records.contents.content_of`."""
         table = self.annotations
         yield from (table.image_ids, table.file_names, table.offsets, table.boxes, table.labels)
 
@@ -66,7 +66,7 @@ class CocoDataset(ImageDataset):
         return str(self.images / self.annotations.file_name(index))
 
     def load(self, index: int, rng: np.random.Generator) -> Tensor:
-        """The picture, of the size that the annotations say."""
+        """The image, of the size that the annotations say."""
         path, (height, width) = Path(self.name(index)), self.annotations.sizes[index].tolist()
         image = read_image(path)
         if image.shape[-2:] != (height, width):

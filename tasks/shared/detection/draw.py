@@ -1,4 +1,4 @@
-"""Boxes, names and scores: drawn on a picture, and as plain data."""
+"""Boxes, names and scores: drawn on an image, and as plain data."""
 
 import colorsys
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ GOLDEN = 0.61803  # steps of the golden ratio around the hue circle keep neighbo
 
 
 def class_color(label: int) -> tuple[int, int, int]:
-    """A strong colour for a class, the same in every picture."""
+    """A strong colour for a class, the same in every image."""
     red, green, blue = colorsys.hsv_to_rgb(label * GOLDEN % 1, 0.85, 0.95)
     return round(255 * red), round(255 * green), round(255 * blue)
 
@@ -27,7 +27,7 @@ def draw_detections(
     target: DetectionTarget | None = None,
     min_score: float = 0.3,
 ) -> Image.Image:
-    """A copy of the picture with every detection of at least `min_score`, best on top.
+    """A copy of the image with every detection of at least `min_score`, best on top.
 
     target: the truth, `boxes` (N, 4) xyxy in pixels of `image` and `labels`; drawn as thin white boxes.
     """
@@ -57,7 +57,7 @@ def draw_detections(
 def scale_target(
     target: DetectionTarget | None, size: tuple[int, int], resolution: int, resize: str = "square"
 ) -> DetectionTarget | None:
-    """A loader's target, its boxes in pixels of the square of `resolution`, for a picture of `size` (width, height)."""
+    """A loader's target, its boxes in pixels of the square of `resolution`, for an image of `size` (width, height)."""
     if target is None:
         return None
     width, height = size

@@ -21,10 +21,10 @@ BACKENDS = ("faster", "pycocotools")
 
 
 def check_resize_agrees(data: Any, resize: str) -> None:
-    """Refuse data whose boxes lie in another square than the network's pictures are prepared in."""
+    """Refuse data whose boxes lie in another square than the network's images are prepared in."""
     if (theirs := getattr(data, "resize", resize)) != resize:
         raise UserError(
-            f"data.resize={theirs}, but this network takes its pictures with resize={resize}; expected one for both"
+            f"data.resize={theirs}, but this network takes its images with resize={resize}; expected one for both"
         )
 
 
@@ -37,7 +37,7 @@ class CocoEvaluator:
             detections of others are no errors, COCO does not count them.
         backend: "faster" (faster-coco-eval) or "pycocotools", the reference; the same numbers.
 
-    Only pictures that `update` has seen are scored. Holds six numbers a detection.
+    Only images that `update` has seen are scored. Holds six numbers a detection.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class CocoEvaluator:
             )
         self.category_ids = np.array(category_ids, dtype=np.int64)
         self.backend = backend
-        self.found: dict[int, np.ndarray] = {}  # picture id -> rows of x, y, width, height, score, category id
+        self.found: dict[int, np.ndarray] = {}  # image id -> rows of x, y, width, height, score, category id
 
     def reset(self) -> None:
         self.found.clear()
@@ -81,7 +81,7 @@ class CocoEvaluator:
             self.found = {image: rows for part in parts for image, rows in part.items()}
 
     def detections(self) -> list[dict[str, Any]]:
-        """In COCO's results format, by picture id, best first."""
+        """In COCO's results format, by image id, best first."""
         return [
             {
                 "image_id": image,
@@ -107,7 +107,7 @@ class CocoEvaluator:
 def evaluate_detections(
     truth: dict[str, Any], detections: list[dict[str, Any]], image_ids: Sequence[int], backend: str = "faster"
 ) -> dict[str, float]:
-    """Score detections in COCO's results format against COCO's instances dict, over the pictures `image_ids`."""
+    """Score detections in COCO's results format against COCO's instances dict, over the images `image_ids`."""
     if backend == "faster":
         from faster_coco_eval import COCO
         from faster_coco_eval import COCOeval_faster as COCOeval
@@ -129,7 +129,7 @@ def evaluate_detections(
         scoring.summarize()
     figures = dict(zip(METRICS, (float(v) for v in scoring.stats[:12]), strict=True))
     names = {c["id"]: c["name"] for c in truth["categories"]}
-    precision = np.asarray(scoring.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class; all areas, 100 a picture
+    precision = np.asarray(scoring.eval["precision"])[:, :, :, 0, -1]  # IoU, recall, class; all areas, 100 an image
     for index, category in enumerate(scoring.params.catIds):
         column = precision[:, :, index]
         figures[f"AP/{names[category]}"] = float(column[column > -1].mean()) if (column > -1).any() else -1.0

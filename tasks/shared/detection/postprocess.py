@@ -14,9 +14,9 @@ BLOCK = 400  # boxes that are suppressed at a time
 
 
 class Detections(NamedTuple):
-    """What was found in one picture, best first.
+    """What was found in one image, best first.
 
-    boxes: (N, 4) float xyxy in pixels of the original picture; scores: (N,) in 0 to 1; labels: (N,) int64.
+    boxes: (N, 4) float xyxy in pixels of the original image; scores: (N,) in 0 to 1; labels: (N,) int64.
     """
 
     boxes: Tensor

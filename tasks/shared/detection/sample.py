@@ -1,6 +1,6 @@
 """A drawn sample data set for object detection in COCO's own layout: training without a download.
 
-Six kinds of textured shapes lie, partly over each other, on cluttered pictures of about 300 pixels a side.
+Six kinds of textured shapes lie, partly over each other, on cluttered images of about 300 pixels a side.
 A kind is told by its silhouette and its texture; its hue usually helps but is random in some of the objects.
 The same parameters give the same bytes in the same environment.
 """
@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from tasks.shared.data.sample_folder import keep_sample
-from tasks.shared.files.writing import encode_picture
+from tasks.shared.files.writing import encode_image
 from tasks.shared.samples.drawing import background, photograph, rgb
 from tasks.shared.terminal.progress import counted
 
@@ -21,11 +21,11 @@ VERSION = 3  # raise it whenever the drawing changes: existing sets are then red
 FORMAT = "drawn detection sample"
 SPLITS = ("train", "val")
 
-PICTURE_SIDE = (260, 360)  # pixels, both ends included
+IMAGE_SIDE = (260, 360)  # pixels, both ends included
 SMALL_SIDE = (32.5, 47.5)  # pixels: longer side of the box of a small object
 LARGE_SIDE = (48.5, 179.5)
 SMALL_SHARE = 0.21
-EMPTY_SHARE, CROWDED_SHARE = 0.07, 0.15  # of the pictures; crowded ones hold 6 to 9 objects, the rest 1 to 5
+EMPTY_SHARE, CROWDED_SHARE = 0.07, 0.15  # of the images; crowded ones hold 6 to 9 objects, the rest 1 to 5
 OVERLAP_SHARE = 0.04  # of the tries to place an object are close to an earlier one
 MAX_COVERED = 0.35  # share of a box that all later boxes together may cover
 RANDOM_HUE_SHARE = 0.12
@@ -63,7 +63,7 @@ KINDS = (
 
 
 def _place(
-    rng: np.random.Generator, picture: tuple[int, int], unit: np.ndarray, boxes: list[np.ndarray], spare: list[float]
+    rng: np.random.Generator, image: tuple[int, int], unit: np.ndarray, boxes: list[np.ndarray], spare: list[float]
 ) -> np.ndarray | None:
     """Add a box (left, top, right, bottom) in pixels with the proportions `unit` to `boxes`, return it; None: no room.
 
@@ -73,7 +73,7 @@ def _place(
     longer = smallest * (largest / smallest) ** rng.random()
     for _ in range(1000):
         sides = unit * longer
-        room = np.array(picture) - sides
+        room = np.array(image) - sides
         corner = rng.uniform(0, 1, 2) * room
         if boxes and rng.random() < OVERLAP_SHARE:
             other = boxes[rng.integers(len(boxes))]
@@ -85,20 +85,20 @@ def _place(
             spare[:] = [*left, MAX_COVERED * float(np.prod(sides))]
             boxes.append(box)
             return box
-        longer = max(longer * 0.99, smallest)  # a crowded picture takes smaller objects
+        longer = max(longer * 0.99, smallest)  # a crowded image takes smaller objects
     return None
 
 
 def _draw_object(
-    rng: np.random.Generator, picture: Image.Image, boxes: list[np.ndarray], spare: list[float]
+    rng: np.random.Generator, image: Image.Image, boxes: list[np.ndarray], spare: list[float]
 ) -> dict | None:
     """Draw one object over `picture`; return its COCO annotation without the two ids, None without room."""
     number, _, middle, loops, texture = KINDS[rng.integers(len(KINDS))]
     turn, aspect = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4) ** 0.5
-    to_picture = np.array([(math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))]) * (aspect, 1 / aspect)
-    loops = [loop @ to_picture.T for loop in loops]
+    to_image = np.array([(math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))]) * (aspect, 1 / aspect)
+    loops = [loop @ to_image.T for loop in loops]
     low, high = loops[0].min(0), loops[0].max(0)
-    box = _place(rng, picture.size, (high - low) / (high - low).max(), boxes, spare)
+    box = _place(rng, image.size, (high - low) / (high - low).max(), boxes, spare)
     if box is None:
         return None
     scale = (box[2:] - box[:2]).max() / (high - low).max()
@@ -121,7 +121,7 @@ def _draw_object(
     # Texture in the axes of the shape, so that it turns with it.
     centre = box[:2] - low * scale
     y, x = np.mgrid[top : top + height, left : left + width].reshape(2, -1) + 0.5
-    x, y = (np.linalg.inv(to_picture * scale) @ (x - centre[0], y - centre[1])).astype(np.float32)
+    x, y = (np.linalg.inv(to_image * scale) @ (x - centre[0], y - centre[1])).astype(np.float32)
     wave = np.ones_like(x) if texture is None else texture(x, y)
     tone = (0.5 + wave * np.float32(scale / 9)).clip(0, 1)[:, None]  # about one pixel from tone to tone
     spread = 180 if rng.random() < RANDOM_HUE_SHARE else HUE_SPREAD
@@ -135,7 +135,7 @@ def _draw_object(
     patch = Image.fromarray(colours.clip(0, 255).astype(np.uint8).reshape(height, width, 3))
     if edged:
         patch.paste(rim, mask=edge)
-    picture.paste(patch, (left, top), mask)
+    image.paste(patch, (left, top), mask)
 
     # One polygon per object: round the silhouette and then backwards round the hole, joined by a cut of no width.
     outline = loops[0]
@@ -150,20 +150,20 @@ def _draw_object(
     }
 
 
-def _draw_picture(seed: int, split: int, index: int) -> tuple[Image.Image, list[dict]]:
-    """Picture `index` of a split, the same however many pictures are drawn, with its annotations (no ids yet)."""
+def _draw_image(seed: int, split: int, index: int) -> tuple[Image.Image, list[dict]]:
+    """Image `index` of a split, the same however many images are drawn, with its annotations (no ids yet)."""
     rng = np.random.default_rng((seed, split, index))
-    width, height = rng.integers(*PICTURE_SIDE, 2, endpoint=True).tolist()
-    picture = background(rng, width, height)
-    # Steps of the golden ratio spread evenly over 0..1, so that the shares hold closely in any run of pictures.
+    width, height = rng.integers(*IMAGE_SIDE, 2, endpoint=True).tolist()
+    image = background(rng, width, height)
+    # Steps of the golden ratio spread evenly over 0..1, so that the shares hold closely in any run of images.
     even = (index * 0.6180339887498949 + seed * 0.7548776662466927 % 1 + split * 0.5698402909980532) % 1
     crowded = EMPTY_SHARE <= even < EMPTY_SHARE + CROWDED_SHARE
     count = 0 if even < EMPTY_SHARE else rng.integers(6, 10) if crowded else rng.integers(1, 6)
     boxes: list[np.ndarray] = []
     spare: list[float] = []
-    drawn = (_draw_object(rng, picture, boxes, spare) for _ in range(count))
+    drawn = (_draw_object(rng, image, boxes, spare) for _ in range(count))
     annotations = [annotation for annotation in drawn if annotation]
-    return photograph(rng, picture), annotations
+    return photograph(rng, image), annotations
 
 
 def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
@@ -174,9 +174,9 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
             images: list[dict] = []
             annotations: list[dict] = []
             for index in range(count):
-                picture, objects = _draw_picture(seed, split, index)
-                file_name, size = f"{index + 1:06d}.jpg", {"width": picture.width, "height": picture.height}
-                (root / name / file_name).write_bytes(encode_picture(picture, "JPEG", quality=90))
+                image, objects = _draw_image(seed, split, index)
+                file_name, size = f"{index + 1:06d}.jpg", {"width": image.width, "height": image.height}
+                (root / name / file_name).write_bytes(encode_image(image, "JPEG", quality=90))
                 images.append({"id": index + 1, "file_name": file_name} | size)
                 for item in objects:
                     annotations.append({"id": len(annotations) + 1, "image_id": index + 1} | item)
@@ -186,7 +186,9 @@ def _draw_into(root: Path, counts: dict[str, int], seed: int) -> None:
                 "licenses": [],
                 "images": images,
                 "annotations": annotations,
-                "categories": [{"id": kind[0], "name": kind[1], "supercategory": "shape"} for kind in KINDS],
+                "categories": [
+                    {"id": category[0], "name": category[1], "supercategory": "shape"} for category in KINDS
+                ],
             }
             (root / "annotations" / f"instances_{name}.json").write_text(json.dumps(instances), "utf-8")
 
@@ -199,8 +201,8 @@ def draw_detection_sample(root: Path, train: int = 400, val: int = 100, seed: in
 
     Args:
         root: Folder of the set; its parents are created.
-        train, val: Number of pictures of either split.
-        seed: Non-negative; another seed gives other pictures.
+        train, val: Number of images of either split.
+        seed: Non-negative; another seed gives other images.
 
     Raises:
         UserError: `root` holds something that is not part of a drawn sample; nothing is deleted.

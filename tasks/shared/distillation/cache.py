@@ -1,4 +1,4 @@
-"""A teacher's answers on disk, so that it is asked once for each picture."""
+"""A teacher's answers on disk, so that it is asked once for each image."""
 
 import errno
 import hashlib
@@ -13,65 +13,65 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError, check_path
 from tasks.shared.files.writing import PART, cannot_write
 
 ABOUT, ANSWERS, SEALS = "about.json", "answers.f16", "seals.u32"
 CHUNK = 1 << 20  # bytes that are written at once
 
 
-class Answers:
-    """Answers to `count` pictures, `width` numbers each, memory-mapped: loader processes read what the main one writes.
+class PredictionCache:
+    """Answers to `count` images, `width` numbers each, memory-mapped: loader processes read what the main one writes.
 
-    Beside each answer stands a seal, the checksum of picture and answer together. An answer whose seal does not fit is
+    Beside each answer stands a seal, the checksum of image and answer together. An answer whose seal does not fit is
     unknown: never written, half written when the machine stopped, or given for other pixels of the same name. So
     there is nothing to lock, and processes that write the same answers may do so at once.
     """
 
     def __init__(self, folder: Path, count: int, width: int):
         self.folder, self.count, self.width = folder, count, width
-        self.answers = _map(folder / ANSWERS, np.dtype("<f2"), (count, width))
+        self.predictions = _map(folder / ANSWERS, np.dtype("<f2"), (count, width))
         self.seals = _map(folder / SEALS, np.dtype("<u4"), (count,))
 
     def __reduce__(self) -> tuple[Any, ...]:  # a memory map would be pickled as a copy
-        return Answers, (self.folder, self.count, self.width)
+        return PredictionCache, (self.folder, self.count, self.width)
 
     def read(self, index: int, checksum: int) -> NDArray[np.float16] | None:
-        """(K,), the answer to a picture of this checksum; None where it is not known."""
-        answer = np.array(self.answers[index])
-        return answer if int(self.seals[index]) == _seal(answer, checksum) else None
+        """(K,), the answer to an image of this checksum; None where it is not known."""
+        prediction = np.array(self.predictions[index])
+        return prediction if int(self.seals[index]) == _seal(prediction, checksum) else None
 
-    def write(self, index: int, checksum: int, answer: NDArray[np.float16]) -> None:
-        self.answers[index] = answer
-        self.seals[index] = _seal(answer, checksum)
+    def write(self, index: int, checksum: int, prediction: NDArray[np.float16]) -> None:
+        self.predictions[index] = prediction
+        self.seals[index] = _seal(prediction, checksum)
 
 
 def checksum_of(image: NDArray[np.uint8]) -> int:
-    """Of a picture's pixels."""
+    """Of an image's pixels."""
     return zlib.crc32(np.ascontiguousarray(image).data)
 
 
-def _seal(answer: NDArray[np.float16], checksum: int) -> int:
-    return zlib.crc32(answer.tobytes(), checksum)
+def _seal(prediction: NDArray[np.float16], checksum: int) -> int:
+    return zlib.crc32(prediction.tobytes(), checksum)
 
 
-def keep_answers(place: Path, name: str, about: dict[str, Any], count: int, width: int) -> Answers:
-    """The answers in a folder of `place` whose name follows from `about`: those of another teacher lie elsewhere.
+def open_cache(path: Path, name: str, about: dict[str, Any], count: int, width: int) -> PredictionCache:
+    """The answers in a folder of `path` whose name follows from `about`: those of another teacher lie elsewhere.
 
     about: all that the answers depend on, as plain data; kept beside them with the teacher's name. The folder is made
     whole, with room for all answers, or not at all. Raises UserError naming teacher.cache_folder.
     """
-    check_place("teacher.cache_folder", place)
+    check_path("teacher.cache_folder", path)
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
-    folder = place / f"teacher_{digest}"
+    folder = path / f"teacher_{digest}"
     try:
         if not folder.exists():
             _make(folder, {"teacher": name} | about, count, width)
-        return Answers(folder, count, width)
+        return PredictionCache(folder, count, width)
     except OSError as error:
         needed = 1e-6 * count * (2 * width + 4)
         raise UserError(
-            f"{cannot_write(place, error, 'teacher.cache_folder')}; expected room for "
+            f"{cannot_write(path, error, 'teacher.cache_folder')}; expected room for "
             f"{count:,} answers of {width:,} numbers, {needed:,.1f} MB. teacher.cache=false asks the teacher at every "
             "step instead"
         ) from error
@@ -101,15 +101,15 @@ def _reserve(file: Path, size: int) -> None:
         os.fsync(out.fileno())
 
 
-def _map(file: Path, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
-    expected = kind.itemsize * int(np.prod(shape))
+def _map(file: Path, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    expected = dtype.itemsize * int(np.prod(shape))
     with os.fdopen(_open_own(file), "r+b") as opened:
         found = os.fstat(opened.fileno()).st_size
         if found != expected:
             raise _foreign(file, f"holds {found:,} bytes, expected {expected:,}")
         if expected == 0:  # nothing can be mapped
-            return np.zeros(shape, kind)
-        return np.memmap(opened, kind, mode="r+", shape=shape)
+            return np.zeros(shape, dtype)
+        return np.memmap(opened, dtype, mode="r+", shape=shape)
 
 
 def _open_own(file: Path) -> int:

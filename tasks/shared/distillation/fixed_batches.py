@@ -1,4 +1,4 @@
-"""Networks that take a certain number of pictures at once and no other."""
+"""Networks that take a certain number of images at once and no other."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 
-def in_batches(answer: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
-    """`answer` on (B, ...), B of 1 and more, `count` at a time; the last batch is filled up with its last picture."""
-    answers = []
+def in_batches(predict: Callable[[Tensor], Tensor], images: Tensor, count: int) -> Tensor:
+    """`predict` on (B, ...), B of 1 and more, `count` at a time; the last batch is filled up with its last image."""
+    predictions = []
     for part in images.split(count):
         missing = count - len(part)
         filled = torch.cat([part, part[-1:].expand(missing, *part.shape[1:])]) if missing else part
-        answers.append(answer(filled)[: len(part)])
-    return torch.cat(answers)
+        predictions.append(predict(filled)[: len(part)])
+    return torch.cat(predictions)

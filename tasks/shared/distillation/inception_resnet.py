@@ -94,7 +94,7 @@ class Halving(Inception):
 
 
 class InceptionResnet(nn.Module):
-    """Normalised pictures (B, 3, H, W), 160 pixels as trained -> embeddings (B, 512) of length 1."""
+    """Normalised images (B, 3, H, W), 160 pixels as trained -> embeddings (B, 512) of length 1."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -7,9 +7,9 @@ from backbone import count_cost
 
 
 class ModuleNetwork:
-    """Any nn.Module that answers pictures with numbers, frozen and in evaluation mode.
+    """Any nn.Module that answers images with numbers, frozen and in evaluation mode.
 
-    size: height and width of its pictures, for what it costs.
+    size: height and width of its images, for what it costs.
     """
 
     def __init__(self, module: nn.Module, size: tuple[int, int]):

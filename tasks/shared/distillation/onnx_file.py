@@ -31,7 +31,7 @@ def read_model(path: Path) -> tuple[ModelProto, list[Path]]:
         _check_nodes(path, model)
         tensors = [*_tensors(model.graph)]
         outside = [tensor for tensor in tensors if tensor.data_location == TensorProto.EXTERNAL]
-        files = [path, *sorted({_place(path, tensor) for tensor in outside})]
+        files = [path, *sorted({_target(path, tensor) for tensor in outside})]
         left = sum(file.stat().st_size for file in files[1:])
         for tensor in outside:
             left -= _take(path, tensor, left)
@@ -40,8 +40,8 @@ def read_model(path: Path) -> tuple[ModelProto, list[Path]]:
     except (DecodeError, ValueError, OSError, MemoryError, RecursionError, onnx.checker.ValidationError) as error:
         if isinstance(error, UserError):
             raise
-        told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise UserError(f"{path}: not an ONNX file, or damaged ({told})") from error
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: not an ONNX file, or damaged ({message})") from error
     return model, files
 
 
@@ -77,25 +77,25 @@ def _facts(tensor: TensorProto) -> dict[str, str]:
     return {entry.key: entry.value for entry in tensor.external_data}
 
 
-def _place(path: Path, tensor: TensorProto) -> Path:
+def _target(path: Path, tensor: TensorProto) -> Path:
     """Of its numbers. Raises UserError for one that is not in the folder."""
     location = _facts(tensor).get("location", "")
-    place, folder = path.parent / location, path.parent.resolve()
-    if not location or Path(location).is_absolute() or not place.resolve().is_relative_to(folder):
+    target, folder = path.parent / location, path.parent.resolve()
+    if not location or Path(location).is_absolute() or not target.resolve().is_relative_to(folder):
         raise UserError(f"{path}: refers to {location[:200]!r}; expected weights in its own folder")
-    if not place.is_file():
-        raise UserError(f"{path}: refers to {place}: no such file; expected it where it was exported")
-    return place
+    if not target.is_file():
+        raise UserError(f"{path}: refers to {target}: no such file; expected it where it was exported")
+    return target
 
 
 def _take(path: Path, tensor: TensorProto, left: int) -> int:
     """Put its numbers into a tensor; returns how many bytes, at most `left`."""
-    facts, place = _facts(tensor), _place(path, tensor)
-    offset, size = int(facts.get("offset", 0)), place.stat().st_size
+    facts, target = _facts(tensor), _target(path, tensor)
+    offset, size = int(facts.get("offset", 0)), target.stat().st_size
     length = int(facts.get("length", size - offset))
     if offset < 0 or not 0 <= length <= min(left, size - offset):
-        raise UserError(f"{path}: {tensor.name[:60]!r} is longer than what {place} holds of it")
-    with place.open("rb") as file:
+        raise UserError(f"{path}: {tensor.name[:60]!r} is longer than what {target} holds of it")
+    with target.open("rb") as file:
         file.seek(offset)
         tensor.raw_data = file.read(length)
     tensor.data_location = TensorProto.DEFAULT

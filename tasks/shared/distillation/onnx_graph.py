@@ -12,8 +12,8 @@ from onnx import AttributeProto, GraphProto, ModelProto, TensorProto, ValueInfoP
 from tasks.shared.errors import UserError
 
 DTYPES: dict[int, type] = {TensorProto.FLOAT: np.float32, TensorProto.FLOAT16: np.float16}
-PICTURES = "floating-point pictures (B, 3, height, width), or (B, height, width, 3)"
-LARGEST = 1 << 28  # numbers of one map for one picture
+IMAGES = "floating-point images (B, 3, height, width), or (B, height, width, 3)"
+LARGEST = 1 << 28  # numbers of one map for one image
 COUNTED = ("Conv", "Gemm", "MatMul")
 # Those that multiply as well, in ways that are not counted here.
 UNCOUNTED = (
@@ -24,7 +24,7 @@ UNCOUNTED = (
 
 @dataclass(frozen=True)
 class Entry:
-    """The input: its name, how many pictures it takes (None: any), their height and width (None: any), the type of
+    """The input: its name, how many images it takes (None: any), their height and width (None: any), the type of
     its numbers, and whether channels are the last dimension."""
 
     name: str
@@ -35,18 +35,18 @@ class Entry:
 
 
 def entry_of(model: ModelProto, source: object) -> Entry:
-    """Its one input. Raises UserError for several, and for what takes no pictures."""
+    """Its one input. Raises UserError for several, and for what takes no images."""
     stored = {tensor.name for tensor in model.graph.initializer}
     taken = [each for each in model.graph.input if each.name not in stored]  # old files list weights too
     if len(taken) != 1:
         names = ", ".join(each.name for each in taken)
-        raise UserError(f"{source}: takes {len(taken)} inputs ({names}); expected one, {PICTURES}")
+        raise UserError(f"{source}: takes {len(taken)} inputs ({names}); expected one, {IMAGES}")
     dims, number = _dims(taken[0]), taken[0].type.tensor_type.elem_type
     last = len(dims) == 4 and dims[3] == 3 and dims[1] != 3
     if len(dims) != 4 or number not in DTYPES or (dims[3] if last else dims[1]) not in (3, None):
         shape = ", ".join("any" if side is None else str(side) for side in dims)
-        kind = TensorProto.DataType.Name(number).lower()
-        raise UserError(f"{source}: its input {taken[0].name} takes ({shape}) of {kind}; expected {PICTURES}")
+        type_name = TensorProto.DataType.Name(number).lower()
+        raise UserError(f"{source}: its input {taken[0].name} takes ({shape}) of {type_name}; expected {IMAGES}")
     height, width = dims[1:3] if last else dims[2:]
     size = None if height is None or width is None else (height, width)
     return Entry(taken[0].name, dims[0], size, DTYPES[number], last)
@@ -64,7 +64,7 @@ def pick_output(model: ModelProto, name: str | None, source: object) -> str:
 
 
 def resized(model: ModelProto, entry: Entry, batch: int | str, size: tuple[int, int]) -> ModelProto:
-    """A copy that takes `batch` pictures (a text: any number) of that size, with no shapes noted but the input's.
+    """A copy that takes `batch` images (a text: any number) of that size, with no shapes noted but the input's.
 
     For any number, reshapes to the number of before keep what comes. The file may fix it elsewhere: try the copy.
     """
@@ -95,7 +95,7 @@ def _free_reshapes(graph: GraphProto, batch: int | None) -> None:
 
 
 def check_maps(model: ModelProto, entry: Entry, size: tuple[int, int], source: object) -> None:
-    """Raise UserError for a file that says to make more numbers of a picture than any network.
+    """Raise UserError for a file that says to make more numbers of an image than any network.
 
     What no shape tells, such as maps of a size that other maps say, is bounded where it is made, by
     `onnx_model.memory_bound`.
@@ -108,7 +108,7 @@ def check_maps(model: ModelProto, entry: Entry, size: tuple[int, int], source: o
 
 
 def cost_of(model: ModelProto, entry: Entry, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Mult-adds for one picture and parameters, as `backbone.count_cost` has them: of convolutions and linear layers.
+    """Mult-adds for one image and parameters, as `backbone.count_cost` has them: of convolutions and linear layers.
 
     Products of two maps, as in attention, count too; statistics of batch norms are no parameters.
     None where a shape cannot be told, or the file has operators that are not counted here.

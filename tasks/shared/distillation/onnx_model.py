@@ -55,7 +55,7 @@ def memory_bound() -> int:
 class OnnxNetwork:
     """A model under onnxruntime.
 
-    A file for a certain number of pictures is tried with any number instead: where it then answers random pictures as
+    A file for a certain number of images is tried with any number instead: where it then answers random images as
     it does in batches of its own size, that stays; else it is run so many at a time.
     """
 
@@ -95,12 +95,12 @@ class OnnxNetwork:
             raise UserError(f"{self.source}: onnxruntime {onnxruntime.__version__} cannot run it ({error})") from error
 
     def _run(self, images: Tensor) -> Tensor:
-        pictures = images.permute(0, 2, 3, 1) if self.entry.last else images
+        views = images.permute(0, 2, 3, 1) if self.entry.last else images
         fed: dict[str, np.ndarray] = {
-            self.entry.name: pictures.contiguous().cpu().numpy().astype(self.entry.dtype, copy=False)
+            self.entry.name: views.contiguous().cpu().numpy().astype(self.entry.dtype, copy=False)
         }
         try:
-            (answers,) = self.session.run([self.output], fed)
+            (predictions,) = self.session.run([self.output], fed)
         except ERRORS as error:
             if NO_ROOM in str(error):
                 most = f"{memory_bound() / 1e9:.3g} GB, half of this machine's memory"
@@ -109,9 +109,11 @@ class OnnxNetwork:
                     "smaller batch, size or network"
                 ) from error
             raise UserError(f"{self.source}: onnxruntime cannot run it on {tuple(images.shape)} ({error})") from error
-        if not isinstance(answers, np.ndarray):
-            raise UserError(f"{self.source}: its output {self.output} is a {type(answers).__name__}; expected numbers")
-        return torch.from_numpy(answers).to(self.device)
+        if not isinstance(predictions, np.ndarray):
+            raise UserError(
+                f"{self.source}: its output {self.output} is a {type(predictions).__name__}; expected numbers"
+            )
+        return torch.from_numpy(predictions).to(self.device)
 
     def _free_batch(self, count: int) -> None:
         images = torch.randn(count + 2, 3, *self.size, generator=torch.Generator().manual_seed(0))
@@ -130,10 +132,10 @@ class OnnxNetwork:
             log.info("%s: runs in batches of %d, as it was made for; in larger ones: %s", self.source, count, reason)
 
 
-def _alike(answers: Tensor, wanted: Tensor) -> bool:
-    if answers.shape != wanted.shape:
+def _alike(predictions: Tensor, wanted: Tensor) -> bool:
+    if predictions.shape != wanted.shape:
         return False
-    return bool((answers.float() - wanted.float()).abs().max() <= ALIKE * wanted.float().abs().max())
+    return bool((predictions.float() - wanted.float()).abs().max() <= ALIKE * wanted.float().abs().max())
 
 
 def onnx_teacher(
@@ -146,15 +148,15 @@ def onnx_teacher(
     channels: str = "rgb",
     output: str | None = "logits",
 ) -> Teacher:
-    """An ONNX file with one input, pictures in float32 or float16, channels first or last, and an output (B, K).
+    """An ONNX file with one input, images in float32 or float16, channels first or last, and an output (B, K).
 
-    It runs on the CPU, or beside pictures on a GPU where onnxruntime has a provider for it, with as many threads as
+    It runs on the CPU, or beside images on a GPU where onnxruntime has a provider for it, with as many threads as
     torch. Such files hold no code; operators of one's own, which would need a library, are refused.
 
     Args:
         path: of the file; weights that it keeps in files of their own lie beside it.
         output_name: which output answers, where there are several.
-        size: height and width of the pictures, where the file takes any.
+        size: height and width of the images, where the file takes any.
         mean, std, channels, output: see `Teacher`.
 
     Raises ValueError naming the key or file.

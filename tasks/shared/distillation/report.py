@@ -42,13 +42,13 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     task, device = network_of(checkpoint, config | {"trainer": config["trainer"] | {"precision": "32-true"}})
     batch = config["data"]["val_batch_size"]
     cost, theirs = count_cost(task, task.resolution), teacher.cost()
-    rows = figures(metrics, task.curves)
+    rows = figures(metrics, task.monitored_metrics)
     rows += [
         Row("million mult-adds", None if theirs is None else theirs[0] / 1e6, cost.mult_adds / 1e6),
         Row("million parameters", None if theirs is None else theirs[1] / 1e6, cost.parameters / 1e6),
     ]
-    taught = images_per_second(task, (task.resolution, task.resolution), batch, device)
-    rows.append(Row("images per second", images_per_second(teacher, teacher.size, batch, device), taught))
+    student_speed = images_per_second(task, (task.resolution, task.resolution), batch, device)
+    rows.append(Row("images per second", images_per_second(teacher, teacher.size, batch, device), student_speed))
     note = f"Images per second: fp32, batches of {batch}, {_device(device)}; median of batches, after a warm-up."
     write_text(output / FILE, markdown(teacher.name, rows, note), "output")
     table = PlainTable("", "teacher", "student", "student / teacher", title=teacher.name, title_justify="left")
@@ -58,18 +58,18 @@ def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, 
     Console().print(table)
 
 
-def figures(metrics: dict[str, float], curves: Sequence[str]) -> list[Row]:
+def figures(metrics: dict[str, float], monitored_metrics: Sequence[str]) -> list[Row]:
     """Those that both have, then the student's own; those of single classes (`AP/<class>`) come last.
 
-    curves: the task's, which are better the higher they are: only these are compared.
+    monitored_metrics: the task's, which are better the higher they are: only these are compared.
     """
     own = [name for name in metrics if not name.startswith(PREFIX)]
-    rows = [Row(name, metrics.get(PREFIX + name), metrics[name], name in curves) for name in own]
+    rows = [Row(name, metrics.get(PREFIX + name), metrics[name], name in monitored_metrics) for name in own]
     return sorted(rows, key=lambda row: ("/" in row.name, row.teacher is None))
 
 
 def images_per_second(
-    answer: Callable[[Tensor], object], size: tuple[int, int], batch: int, device: torch.device
+    predict: Callable[[Tensor], object], size: tuple[int, int], batch: int, device: torch.device
 ) -> float:
     """Of a network that takes (B, 3, h, w) uint8; size: h and w. The median of several batches."""
     images = torch.randint(0, 256, (batch, 3, *size), dtype=torch.uint8, device=device)
@@ -77,11 +77,11 @@ def images_per_second(
     seconds: list[float] = []
     with torch.inference_mode():
         for _ in range(WARM_UP):
-            answer(images)
+            predict(images)
         while len(seconds) < 3 or (len(seconds) < TIMED and sum(seconds) < SECONDS):
             _wait(device)
             start = time.perf_counter()
-            answer(images)
+            predict(images)
             _wait(device)
             seconds.append(time.perf_counter() - start)
     return batch / median(seconds)

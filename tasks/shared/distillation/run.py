@@ -11,7 +11,7 @@ NAMES = ("attributes", "class_names")  # under which a checkpoint's info says wh
 
 
 def run_teacher(path: str | None) -> Teacher:
-    """The network of a run of any task whose `forward` gives K numbers a picture: logits, or an embedding.
+    """The network of a run of any task whose `forward` gives K numbers an image: logits, or an embedding.
 
     Its weights are the moving average where the run kept one. Size and normalisation are the run's own.
 

@@ -1,4 +1,4 @@
-"""A frozen network that answers for pictures, for a student to imitate."""
+"""A frozen network that answers for images, for a student to imitate."""
 
 import hashlib
 import json
@@ -39,22 +39,22 @@ class Teacher:
     Args:
         network: what answers.
         name: for messages and tables.
-        size: height and width of the pictures that it takes, in pixels.
+        size: height and width of the images that it takes, in pixels.
         content: a digest of the files that it was read from.
         mean, std: three numbers each, of pixels scaled to [0, 1], in the order of `channels`; None hands the network
             pixels of 0 to 255.
         channels: "rgb" or "bgr", the order that the network takes.
         output: "probabilities" become logits of at most 15 either way; "logits" and "as_is" (or None) stay as they are.
         class_names: what the outputs mean, where that is known.
-        crop: how pictures were cut for it in training, as `images.crops.center_crop` calls it; None where that
+        crop: how images were cut for it in training, as `images.crops.center_crop` calls it; None where that
             is not known.
 
     Attributes: those, and
-        num_outputs: K, learnt from its answer to two grey pictures.
+        num_outputs: K, learnt from its answer to two grey images.
         fingerprint: a hex digest of all that its answers depend on.
 
     Raises UserError naming the config key for values outside their range, and for a network that does not answer
-    pictures of that size with K numbers each.
+    images of that size with K numbers each.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Teacher:
     def __call__(self, images: Tensor) -> Tensor:
         """images (B, 3, h, w) uint8 RGB on any device -> (B, K) float32 on the same one, without a gradient.
 
-        Runs in float32 whatever autocast says, and moves itself to the device of the pictures.
+        Runs in float32 whatever autocast says, and moves itself to the device of the images.
         Raises UserError for answers that are not finite, or no probabilities where those were promised.
         """
         if images.shape[1:] != (3, *self.size):
@@ -104,7 +104,7 @@ class Teacher:
         return self._checked(self._ask(images))
 
     def cost(self) -> tuple[int, int] | None:
-        """Mult-adds for one picture, and learnable parameters, as `backbone.count_cost` counts them.
+        """Mult-adds for one image, and learnable parameters, as `backbone.count_cost` counts them.
 
         None where they cannot be counted.
         """
@@ -126,46 +126,55 @@ class Teacher:
     def _try(self) -> int:
         grey = torch.full((2, 3, *self.size), 127, dtype=torch.uint8)
         try:
-            answers = self._ask(grey)
+            predictions = self._ask(grey)
         except UserError:
             raise
         except (RuntimeError, ValueError, TypeError, AssertionError, LookupError) as error:
             reason = str(error).strip().partition("\n")[0] or type(error).__name__
             raise UserError(
-                f"teacher {self.name}: cannot answer pictures of {_by(self.size)} pixels ({reason}); teacher.size is "
+                f"teacher {self.name}: cannot answer images of {_by(self.size)} pixels ({reason}); teacher.size is "
                 "what it takes"
             ) from error
-        if not isinstance(answers, Tensor):
-            raise UserError(f"teacher {self.name}: answers with {type(answers).__name__}; expected K numbers a picture")
-        if answers.ndim != 2 or len(answers) != 2 or not answers.is_floating_point() or not answers.shape[1]:
+        if not isinstance(predictions, Tensor):
             raise UserError(
-                f"teacher {self.name}: answers 2 pictures with {tuple(answers.shape)} numbers of {answers.dtype}; "
+                f"teacher {self.name}: answers with {type(predictions).__name__}; expected K numbers an image"
+            )
+        if (
+            predictions.ndim != 2
+            or len(predictions) != 2
+            or not predictions.is_floating_point()
+            or not predictions.shape[1]
+        ):
+            raise UserError(
+                f"teacher {self.name}: answers 2 images with {tuple(predictions.shape)} numbers of {predictions.dtype}; "
                 "expected floating-point (2, K)"
             )
-        return answers.shape[1]
+        return predictions.shape[1]
 
-    def _checked(self, answers: Tensor) -> Tensor:
-        answers = answers.float()
-        if not bool(answers.isfinite().all()):
-            bad = int((~answers.isfinite()).any(1).sum())
-            raise UserError(f"teacher {self.name}: {bad} of {len(answers)} answers hold numbers that are not finite")
+    def _checked(self, predictions: Tensor) -> Tensor:
+        predictions = predictions.float()
+        if not bool(predictions.isfinite().all()):
+            bad = int((~predictions.isfinite()).any(1).sum())
+            raise UserError(
+                f"teacher {self.name}: {bad} of {len(predictions)} answers hold numbers that are not finite"
+            )
         if self.output == "as_is" or (self.output == "logits" and self._asked):
-            return answers
-        low, high = float(answers.min()), float(answers.max())
+            return predictions
+        low, high = float(predictions.min()), float(predictions.max())
         if self.output == "logits":
             self._asked = True
             if low >= 0 and high <= 1:
                 log.warning(
                     "teacher %s: its first %d answers lie in 0 to 1; if they are probabilities, give "
-                    "teacher.output=probabilities", self.name, len(answers),
+                    "teacher.output=probabilities", self.name, len(predictions),
                 )  # fmt: skip
-            return answers
+            return predictions
         if low < -CERTAIN or high > 1 + CERTAIN:
             raise UserError(
                 f"teacher.output=probabilities: teacher {self.name} answers {low:.4g} to {high:.4g}; expected 0 to 1, "
                 "or teacher.output=logits"
             )
-        return answers.clamp(0, 1).logit().clamp(-MOST, MOST)
+        return predictions.clamp(0, 1).logit().clamp(-MOST, MOST)
 
 
 def check_choice(key: str, value: object, known: Sequence[str]) -> None:
@@ -180,7 +189,7 @@ def read_size(size: int | Sequence[int] | None, own: tuple[int, int] | None) -> 
     Raises UserError for others, and where neither is known.
     """
     if size is None and own is None:
-        raise UserError("teacher.size is not set, and the file takes pictures of any; give teacher.size=SIDE")
+        raise UserError("teacher.size is not set, and the file takes images of any; give teacher.size=SIDE")
     if size is None:
         assert own is not None
         return own

@@ -58,15 +58,15 @@ def timm_teacher(
     except (RuntimeError, TypeError, ValueError, AssertionError, LookupError) as error:
         raise UserError(f"teacher.name={name!r}, teacher.options={options}: timm builds no model ({error})") from error
     net.load_state_dict(state)
-    told: Any = net.pretrained_cfg
-    own = read_size(size, tuple(told["input_size"][1:]))
+    pretrained: Any = net.pretrained_cfg
+    own = read_size(size, tuple(pretrained["input_size"][1:]))
     return Teacher(
         ModuleNetwork(net, own),
         name=f"timm {name}",
         size=own,
         content=digest_of([file], name, features, options),
-        mean=mean or told["mean"],
-        std=std or told["std"],
+        mean=mean or pretrained["mean"],
+        std=std or pretrained["std"],
         channels=channels,
         output=output,
     )

@@ -1,1 +1,1 @@
-"""Faces: CelebA, LFW, anybody's folders, unlabelled pictures, drawn samples."""
+"""Faces: CelebA, LFW, anybody's folders, unlabelled images, drawn samples."""

@@ -1,4 +1,4 @@
-"""CelebA as it is distributed: pictures in img_align_celeba/, and lists of attributes, sides and identities."""
+"""CelebA as it is distributed: images in img_align_celeba/, and lists of attributes, sides and identities."""
 
 import logging
 import os
@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.shared.data.image_set import FolderPictures
+from tasks.shared.data.image_set import FolderImages
 from tasks.shared.errors import UserError
 from tasks.shared.faces.dataset import Faces
-from tasks.shared.faces.lists import AttributeList, places_of, read_attributes, read_numbers, some
+from tasks.shared.faces.lists import AttributeList, indices_of, read_attributes, read_numbers, some
 from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
@@ -28,10 +28,10 @@ def read_celeba(root: Path, sides: Sequence[str], on_corrupt: str) -> tuple[dict
     People are numbered by side, in the order of CelebA's own numbers.
 
     Args:
-        on_corrupt: "error", or "skip" to leave out what a list or picture is missing for; it is counted and told.
+        on_corrupt: "error", or "skip" to leave out what a list or image is missing for; it is counted and told.
 
     Raises:
-        UserError: A folder or list is missing or malformed, or lists and pictures do not go together; names file and
+        UserError: A folder or list is missing or malformed, or lists and images do not go together; names file and
             row.
     """
     if not root.is_dir():
@@ -49,10 +49,10 @@ def read_celeba(root: Path, sides: Sequence[str], on_corrupt: str) -> tuple[dict
     for side in sides:
         chosen = np.flatnonzero(there & (numbers == SIDES[side]))
         if not len(chosen):
-            raise UserError(f"{_find(root, PARTITION_LIST)}: has no pictures of {SIDES[side]}, {side}")
+            raise UserError(f"{_find(root, PARTITION_LIST)}: has no images of {SIDES[side]}, {side}")
         known = people[chosen]
         labels = known if (known < 0).any() else np.unique(known, return_inverse=True)[1]
-        faces[side] = Faces(FolderPictures(images, rows.files[chosen], labels), rows.values[chosen])
+        faces[side] = Faces(FolderImages(images, rows.files[chosen], labels), rows.values[chosen])
     return faces, rows.names
 
 
@@ -63,15 +63,15 @@ def check_count(file: Path, rows: AttributeList, on_corrupt: str) -> None:
         return
     last = f", the last of {some(rows.files[-1:])}" if count else ""
     difference = f"{announced - count:,} are missing" if count < announced else f"{count - announced:,} too many"
-    told = f"{file}: its first line says {announced:,} rows, but {count:,} follow{last}: {difference}"
+    message = f"{file}: its first line says {announced:,} rows, but {count:,} follow{last}: {difference}"
     if on_corrupt != "skip" or not count:
-        raise UserError(f"{told}; data.on_corrupt=skip takes those that are there")
-    log.warning("%s", told)
+        raise UserError(f"{message}; data.on_corrupt=skip takes those that are there")
+    log.warning("%s", message)
 
 
 def _find(root: Path, name: str) -> Path:
     """In `root`, or in the folder of it where the archive has it."""
-    found = next((place for folder in FOLDERS if (place := root / folder / name).exists()), None)
+    found = next((path for folder in FOLDERS if (path := root / folder / name).exists()), None)
     if found is None:
         there = ", ".join(sorted(printable(entry.name) for entry in root.iterdir())[:5]) or "nothing"
         raise UserError(f"data.root={printable(root)}: holds no {name}, but {there}")
@@ -81,17 +81,17 @@ def _find(root: Path, name: str) -> Path:
 def _numbers_of(
     file: Path, what: str, wanted: NDArray[np.bytes_], on_corrupt: str, known: tuple[int, ...] = ()
 ) -> NDArray[np.int64]:
-    """The number that a list has for each of the pictures (N,); -1 where it has none."""
+    """The number that a list has for each of the images (N,); -1 where it has none."""
     files, numbers = read_numbers(file, what, known)
-    places = places_of(wanted, files)
-    if len(lacking := wanted[places < 0]):
-        told = f"{file}: lacks {len(lacking):,} of {len(wanted):,} pictures with attributes, such as {some(lacking)}"
+    indices = indices_of(wanted, files)
+    if len(lacking := wanted[indices < 0]):
+        message = f"{file}: lacks {len(lacking):,} of {len(wanted):,} images with attributes, such as {some(lacking)}"
         if on_corrupt != "skip":
-            raise UserError(f"{told}; data.on_corrupt=skip leaves them out")
-        log.warning("left out: %s", told)
-    if more := len(files) - int((places >= 0).sum()):
-        log.warning("%s: %s more pictures than have attributes; they are left out", file, f"{more:,}")
-    return np.where(places < 0, -1, numbers[places])
+            raise UserError(f"{message}; data.on_corrupt=skip leaves them out")
+        log.warning("left out: %s", message)
+    if more := len(files) - int((indices >= 0).sum()):
+        log.warning("%s: %s more images than have attributes; they are left out", file, f"{more:,}")
+    return np.where(indices < 0, -1, numbers[indices])
 
 
 def _look_up(
@@ -102,17 +102,17 @@ def _look_up(
     sides: Sequence[str],
     on_corrupt: str,
 ) -> NDArray[np.bool_]:
-    """Which rows (N,) have a picture; only those of `sides` have to."""
+    """Which rows (N,) have an image; only those of `sides` have to."""
     with os.scandir(images) as entries:
         present = np.array([os.fsencode(entry.name) for entry in entries] or [b""], "S")
     there = np.isin(files, present)
     needed = np.isin(numbers, [SIDES[side] for side in sides])
     if len(missing := np.flatnonzero(needed & ~there)):
-        told = (
-            f"{listed}: {len(missing):,} of {int(needed.sum()):,} rows have no picture in {images}, such as row "
+        message = (
+            f"{listed}: {len(missing):,} of {int(needed.sum()):,} rows have no image in {images}, such as row "
             f"{missing[0] + 1:,}, {some(files[missing[:1]])}"
         )
         if on_corrupt != "skip" or len(missing) == needed.sum():
-            raise UserError(f"{told}; data.on_corrupt=skip leaves them out")
-        log.warning("left out: %s", told)
+            raise UserError(f"{message}; data.on_corrupt=skip leaves them out")
+        log.warning("left out: %s", message)
     return there

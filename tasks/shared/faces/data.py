@@ -1,4 +1,4 @@
-"""Faces: CelebA, LFW, anybody's folders of people, unlabelled pictures, the drawn samples."""
+"""Faces: CelebA, LFW, anybody's folders of people, unlabelled images, the drawn samples."""
 
 import logging
 import os
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tasks.shared.data.image_data import SPLITS, splits_to_read
-from tasks.shared.data.image_set import Picked, Pictures
-from tasks.shared.data.splits import draw_lots
+from tasks.shared.data.image_set import Images, Picked
+from tasks.shared.data.splits import hash_split
 from tasks.shared.errors import UserError
 from tasks.shared.faces.celeba import SIDES, read_celeba
 from tasks.shared.faces.dataset import FaceData, Faces
@@ -36,7 +36,7 @@ def celeba(
     """CelebA as it is distributed, see `read_celeba`.
 
     Args:
-        unlabelled: pictures to train on instead of CelebA's, see `read_unlabelled`; cache: its.
+        unlabelled: images to train on instead of CelebA's, see `read_unlabelled`; cache: its.
         evaluate_on: "val", "test" or "train", of CelebA's.
     """
     if evaluate_on not in SIDES:
@@ -61,23 +61,25 @@ def lfw(
     """Labeled Faces in the Wild to evaluate on: a folder for each person in `root`.
 
     Args:
-        pairs: a file in the format of pairs.txt, in `root` or anywhere; None compares all pictures.
+        pairs: a file in the format of pairs.txt, in `root` or anywhere; None compares all images.
         train: `root`, folders of people to train on, less those to evaluate on.
-        unlabelled: pictures to train on instead, see `read_unlabelled`; cache: its.
+        unlabelled: images to train on instead, see `read_unlabelled`; cache: its.
     """
-    place = Path(root)
-    if not place.is_dir():
+    path = Path(root)
+    if not path.is_dir():
         raise UserError(f"data.root={printable(root)}: no such folder; expected LFW's, with a folder for each person")
     listed: dict[str, Any] = {}
     if pairs is None:
-        people = read_people(place, "data.root")
+        people = read_people(path, "data.root")
         check_people(people, "data.root")
-        evaluated, names = people.pictures, set(people.names)
+        evaluated, names = people.images, set(people.names)
     else:
-        file = _find_pairs(place, pairs)
-        told = read_pairs(file)
-        evaluated, listed["pairs"], listed["folds"] = find_pairs(place, told, file, options.get("on_corrupt", "error"))
-        names = {name for pair in told.shots for name, _ in pair}
+        file = _find_pairs(path, pairs)
+        listed_pairs = read_pairs(file)
+        evaluated, listed["pairs"], listed["folds"] = find_pairs(
+            path, listed_pairs, file, options.get("on_corrupt", "error")
+        )
+        names = {name for pair in listed_pairs.shots for name, _ in pair}
     faces = {"val": Faces(evaluated)}
     if "train" in splits_to_read(splits, options) and unlabelled is None:
         folder = (train or {}).get("root")
@@ -87,7 +89,7 @@ def lfw(
                 "to train on, or data.unlabelled=..."
             )
         learnt = without(read_people(Path(folder), "data.train.root"), names, "they are evaluated on")
-        faces["train"] = Faces(learnt.pictures)
+        faces["train"] = Faces(learnt.images)
     return FaceData(_with_unlabelled(faces, unlabelled, cache, splits, options), **listed, **options)
 
 
@@ -101,12 +103,12 @@ def face_folder(
     splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> FaceData:
-    """Anybody's pictures: a folder for each person in `root`. Nobody is trained and evaluated on.
+    """Anybody's images: a folder for each person in `root`. Nobody is trained and evaluated on.
 
     Args:
         val: `root`, folders of people to evaluate on.
         val_share: without it, the share of the people in `root` that are evaluated on, chosen by their names.
-        unlabelled: pictures to train on instead of those in `root`, see `read_unlabelled`; cache: its.
+        unlabelled: images to train on instead of those in `root`, see `read_unlabelled`; cache: its.
     """
     folder = (val or {}).get("root")
     people = {}
@@ -124,7 +126,7 @@ def face_folder(
         _check_some(people[split], split, val_share)
         if split == "val" or split == options.get("evaluate_on"):
             check_people(people[split], "data.root" if folder is None else "data.val.root")
-        faces[split] = Faces(people[split].pictures)
+        faces[split] = Faces(people[split].images)
     return FaceData(_with_unlabelled(faces, unlabelled, cache, splits, options), **options)
 
 
@@ -136,27 +138,26 @@ def unlabelled_faces(
     splits: Sequence[str] = SPLITS,
     **options: Any,
 ) -> FaceData:
-    """Pictures of which nothing is known, see `read_unlabelled`, to learn from a teacher alone.
+    """Images of which nothing is known, see `read_unlabelled`, to learn from a teacher alone.
 
-    val_share: of the pictures, chosen by their names, on which the two are compared.
+    val_share: of the images, chosen by their names, on which the two are compared.
     """
     check_share(val_share)
-    pictures = read_unlabelled(root, "data.root", Path(cache), options.get("on_corrupt", "error"))
-    drawn = draw_lots(short_names(pictures), val_share, 1)
+    images = read_unlabelled(root, "data.root", Path(cache), options.get("on_corrupt", "error"))
+    drawn = hash_split(short_names(images), val_share, 1)
     rows = {"train": np.flatnonzero(~drawn), "val": np.flatnonzero(drawn)}
-    faces = {split: Faces(Picked(pictures, rows[split])) for split in splits_to_read(splits, options)}
+    faces = {split: Faces(Picked(images, rows[split])) for split in splits_to_read(splits, options)}
     if lacking := [split for split in faces if not len(rows[split])]:
         raise UserError(
-            f"data.root={printable(root)}: {len(drawn)} pictures; data.val_share={val_share} leaves none for "
-            f"{lacking[0]}"
+            f"data.root={printable(root)}: {len(drawn)} images; data.val_share={val_share} leaves none for {lacking[0]}"
         )
     return FaceData(faces, **options)
 
 
 def celeba_sample(root: str, *, train: int = 3000, val: int = 600, draw_seed: int = 0, **options: Any) -> FaceData:
-    """The drawn sample in CelebA's layout, written to `root` on first use; train, val: pictures."""
+    """The drawn sample in CelebA's layout, written to `root` on first use; train, val: images."""
     draw_celeba_sample(Path(root), train, val, draw_seed)
-    log.info("data: drawn sample pictures in %s (%d + %d); yours: data=celeba", root, train, val)
+    log.info("data: drawn sample images in %s (%d + %d); yours: data=celeba", root, train, val)
     return celeba(root, **options)
 
 
@@ -170,23 +171,23 @@ def lfw_sample(
     draw_seed: int = 0,
     **options: Any,
 ) -> FaceData:
-    """The drawn sample in LFW's layout, written to `root` on first use; train, val: people, and how many pictures of
+    """The drawn sample in LFW's layout, written to `root` on first use; train, val: people, and how many images of
     each."""
-    place = Path(root)
-    draw_lfw_sample(place, train, val, train_pictures, val_pictures, draw_seed)
-    log.info("data: drawn sample pictures in %s (%d people x %d + %d x %d); yours: data=face_folder, data=lfw",
-             place, train, train_pictures, val, val_pictures)  # fmt: skip
-    return lfw(str(place / "test"), train={"root": str(place / "train")}, **options)
+    path = Path(root)
+    draw_lfw_sample(path, train, val, train_pictures, val_pictures, draw_seed)
+    log.info("data: drawn sample images in %s (%d people x %d + %d x %d); yours: data=face_folder, data=lfw",
+             path, train, train_pictures, val, val_pictures)  # fmt: skip
+    return lfw(str(path / "test"), train={"root": str(path / "train")}, **options)
 
 
 def _find_pairs(root: Path, pairs: str) -> Path:
     """In `root`, or from here."""
-    places = (root / pairs, Path(pairs))
-    found = next((place for place in places if place.is_file()), None)
+    paths = (root / pairs, Path(pairs))
+    found = next((path for path in paths if path.is_file()), None)
     if found is None:
         raise UserError(
-            f"data.pairs={printable(pairs)}: no such file, nor {printable(places[0])}; expected LFW's pairs.txt, or "
-            "null to compare all pictures"
+            f"data.pairs={printable(pairs)}: no such file, nor {printable(paths[0])}; expected LFW's pairs.txt, or "
+            "null to compare all images"
         )
     return found
 
@@ -200,16 +201,16 @@ def _check_some(people: People, split: str, share: float) -> None:
 def _with_unlabelled(
     faces: dict[str, Faces], source: str | None, cache: str, splits: Sequence[str], options: Mapping[str, Any]
 ) -> dict[str, Faces]:
-    """With the pictures of `source`, if given, to train on."""
+    """With the images of `source`, if given, to train on."""
     if source is None or "train" not in splits_to_read(splits, options):
         return faces
-    pictures = read_unlabelled(source, "data.unlabelled", Path(cache), options.get("on_corrupt", "error"))
-    log.info("data.unlabelled=%s: %s pictures to train on", printable(source), f"{len(pictures.labels):,}")
-    if "val" in faces and (both := len(_places(faces["val"].pictures) & _places(pictures))):
-        log.warning("data.unlabelled=%s: %d of the pictures to evaluate on are trained on", printable(source), both)
-    return faces | {"train": Faces(pictures)}
+    images = read_unlabelled(source, "data.unlabelled", Path(cache), options.get("on_corrupt", "error"))
+    log.info("data.unlabelled=%s: %s images to train on", printable(source), f"{len(images.labels):,}")
+    if "val" in faces and (both := len(_paths(faces["val"].images) & _paths(images))):
+        log.warning("data.unlabelled=%s: %d of the images to evaluate on are trained on", printable(source), both)
+    return faces | {"train": Faces(images)}
 
 
-def _places(pictures: Pictures) -> set[str]:
-    """Where pictures are, links left as they are."""
-    return {os.path.abspath(pictures.name(k)) for k in range(len(pictures.labels))}  # noqa: PTH100
+def _paths(images: Images) -> set[str]:
+    """Where images are, links left as they are."""
+    return {os.path.abspath(images.name(k)) for k in range(len(images.labels))}  # noqa: PTH100

@@ -10,14 +10,14 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from tasks.shared.contract import Target
-from tasks.shared.data.image_set import PictureDataset, Pictures
+from tasks.shared.data.image_set import CroppedDataset, Images
 from tasks.shared.data.whole_images import WholeImageData
 
 
 class Faces(NamedTuple):
-    """pictures: N of them; their labels are people, -1 where that is not known. attributes: (N, A) of 0 and 1."""
+    """images: N of them; their labels are people, -1 where that is not known. attributes: (N, A) of 0 and 1."""
 
-    pictures: Pictures
+    images: Images
     attributes: NDArray[np.uint8] | None = None
 
 
@@ -43,12 +43,12 @@ class FaceData(WholeImageData):
     Args:
         faces: by split.
         attributes: names.
-        pairs: (P, 3) int64: two validation pictures and 1 where they show one person, 0 for two; None is all pairs.
+        pairs: (P, 3) int64: two validation images and 1 where they show one person, 0 for two; None is all pairs.
         folds: (P,) int64, for each pair.
         options: of `WholeImageData`.
     """
 
-    kind = "faces"
+    data_type = "faces"
     info: FaceInfo
 
     def __init__(
@@ -60,7 +60,7 @@ class FaceData(WholeImageData):
         folds: NDArray[np.int64] | None = None,
         **options: Any,
     ):
-        super().__init__({split: part.pictures for split, part in faces.items()}, **options)
+        super().__init__({split: part.images for split, part in faces.items()}, **options)
         self.faces = faces
         evaluated = self.evaluate_on == "val"
         self.pairs, self.folds = (pairs, folds) if evaluated else (None, None)
@@ -71,12 +71,12 @@ class FaceData(WholeImageData):
         return len(self.info.get("attributes", ()))
 
     def identities(self, split: str) -> NDArray[np.int64] | None:
-        """(N,), who is in each picture that the loader of `split` reads; None where that is not known."""
-        labels = self.pictures_of(split).labels
+        """(N,), who is in each image that the loader of `split` reads; None where that is not known."""
+        labels = self.images_of(split).labels
         return None if (labels < 0).any() else labels
 
     def train_dataset(self, seed: int) -> Dataset:
-        return FaceDataset(self.training(seed), self.faces["train"], labelled="train" not in self.lessons)
+        return FaceDataset(self.training(seed), self.faces["train"], labelled="train" not in self.teacher_targets)
 
     def val_dataset(self) -> Dataset:
         return FaceDataset(self.validation(), self.faces[self.evaluate_on])
@@ -85,23 +85,23 @@ class FaceData(WholeImageData):
 class FaceDataset(Dataset):
     """What `pictures` gives, with what is known of the faces unless `labelled` is False."""
 
-    def __init__(self, pictures: PictureDataset, faces: Faces, labelled: bool = True):
-        self.pictures, self.labelled, self.people = pictures, labelled, faces.pictures.labels
+    def __init__(self, images: CroppedDataset, faces: Faces, labelled: bool = True):
+        self.images, self.labelled, self.people = images, labelled, faces.images.labels
         self.attributes: Tensor | None = None
         if labelled and faces.attributes is not None:
-            # Loader processes share it: a tensor of its own for each picture would cost each an open file.
+            # Loader processes share it: a tensor of its own for each image would cost each an open file.
             self.attributes = torch.from_numpy(faces.attributes).float().share_memory_()
 
     def __len__(self) -> int:
-        return len(self.pictures)
+        return len(self.images)
 
     def contents(self) -> Iterator[np.ndarray]:
-        yield from self.pictures.contents()
+        yield from self.images.contents()
         if self.attributes is not None:
             yield self.attributes.numpy()
 
     def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, FaceTarget] | None:
-        item = self.pictures[key]
+        item = self.images[key]
         if item is None or not self.labelled:
             return item
         image, target = item

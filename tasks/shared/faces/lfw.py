@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.shared.data.image_set import FolderPictures
+from tasks.shared.data.image_set import FolderImages
 from tasks.shared.errors import UserError
 from tasks.shared.files.inside import check_inside
 from tasks.shared.files.reading import read_names, whole_number
@@ -16,7 +16,7 @@ from tasks.shared.images.files import SUFFIXES
 from tasks.shared.terminal.escaped import printable
 
 log = logging.getLogger(__name__)
-Shot = tuple[str, int]  # a person's name, and the number of a picture, from 1
+Shot = tuple[str, int]  # a person's name, and the number of an image, from 1
 
 
 class Pairs(NamedTuple):
@@ -50,8 +50,8 @@ def read_pairs(file: Path) -> Pairs:
             f"{2 * folds * each:,} lines, but {len(rows) - 1:,} follow"
         )
     shots = [
-        _pair(f"data.pairs={printable(file)}: line {number}", line, place % (2 * each) < each)
-        for place, (number, line) in enumerate(rows[1:])
+        _pair(f"data.pairs={printable(file)}: line {number}", line, position % (2 * each) < each)
+        for position, (number, line) in enumerate(rows[1:])
     ]
     people = sorted({name for pair in shots for name, _ in pair})
     check_inside(people, f"data.pairs={printable(file)}", "expected names of people")
@@ -59,7 +59,7 @@ def read_pairs(file: Path) -> Pairs:
 
 
 def _pair(where: str, line: str, same: bool) -> tuple[Shot, Shot]:
-    """The two pictures that a line names; same: of one person, as its place in the file says."""
+    """The two images that a line names; same: of one person, as its place in the file says."""
     parts = line.split("\t") if "\t" in line else line.split()
     names, numbers = ((parts[0], parts[0]), parts[1:]) if same else ((parts[0], parts[2 % len(parts)]), parts[1::2])
     if len(parts) != (3 if same else 4) or not all(map(whole_number, numbers)):
@@ -67,19 +67,19 @@ def _pair(where: str, line: str, same: bool) -> tuple[Shot, Shot]:
         raise UserError(f"{where} is {line[:200]!r}; expected a pair {kinds[same]}")
     first, second = (names[0], int(numbers[0])), (names[1], int(numbers[1]))
     if first == second or (names[0] == names[1]) != same:
-        wrong = "a picture with itself" if first == second else "two pictures of one person"
+        wrong = "an image with itself" if first == second else "two images of one person"
         raise UserError(
-            f"{where} is {line[:200]!r}, {wrong}; expected a pair of {'two pictures' if same else 'two people'}"
+            f"{where} is {line[:200]!r}, {wrong}; expected a pair of {'two images' if same else 'two people'}"
         )
     return first, second
 
 
 def find_pairs(
     root: Path, pairs: Pairs, file: Path, on_corrupt: str
-) -> tuple[FolderPictures, NDArray[np.int64], NDArray[np.int64]]:
-    """The pictures that pairs name; the pairs (P, 3), two places among the pictures and 1 for one person; folds (P,).
+) -> tuple[FolderImages, NDArray[np.int64], NDArray[np.int64]]:
+    """The images that pairs name; the pairs (P, 3), two places among the images and 1 for one person; folds (P,).
 
-    on_corrupt: "error", or "skip" to leave out pairs without their pictures, which are counted and told.
+    on_corrupt: "error", or "skip" to leave out pairs without their images, which are counted and told.
     """
     named = sorted({shot for pair in pairs.shots for shot in pair})
     found = _files(root, named)
@@ -87,24 +87,24 @@ def find_pairs(
     if len(kept) < len(pairs.shots):
         lacking = next(k for k, pair in enumerate(pairs.shots) if not all(shot in found for shot in pair))
         name, number = next(shot for shot in pairs.shots[lacking] if shot not in found)
-        told = (
+        message = (
             f"data.pairs={printable(file)}: {len(pairs.shots) - len(kept):,} of {len(pairs.shots):,} pairs name "
-            f"pictures that are not in {printable(root)}, such as line {pairs.lines[lacking]}: "
+            f"images that are not in {printable(root)}, such as line {pairs.lines[lacking]}: "
             f"{name}/{name}_{number:04d}.jpg"
         )
         if on_corrupt != "skip" or not kept:
-            raise UserError(f"{told}; data.on_corrupt=skip leaves such pairs out")
-        log.warning("left out: %s", told)
+            raise UserError(f"{message}; data.on_corrupt=skip leaves such pairs out")
+        log.warning("left out: %s", message)
     shots = sorted({shot for k in kept for shot in pairs.shots[k]})
-    places = {shot: place for place, shot in enumerate(shots)}
-    rows = [(places[a], places[b], int(a[0] == b[0])) for a, b in (pairs.shots[k] for k in kept)]
+    positions = {shot: position for position, shot in enumerate(shots)}
+    rows = [(positions[a], positions[b], int(a[0] == b[0])) for a, b in (pairs.shots[k] for k in kept)]
     people = np.unique([name for name, _ in shots], return_inverse=True)[1]
-    pictures = FolderPictures(root, np.array([os.fsencode(found[shot]) for shot in shots]), people)
-    return pictures, np.array(rows, np.int64), pairs.folds[kept]
+    images = FolderImages(root, np.array([os.fsencode(found[shot]) for shot in shots]), people)
+    return images, np.array(rows, np.int64), pairs.folds[kept]
 
 
 def _files(root: Path, shots: list[Shot]) -> dict[Shot, str]:
-    """Where in `root` each picture is, of those that are there: Name/Name_0001, of any kind of picture."""
+    """Where in `root` each image is, of those that are there: Name/Name_0001, of any kind of image."""
     there: dict[str, str] = {}
     for person in dict.fromkeys(name for name, _ in shots):
         if (root / person).is_dir():

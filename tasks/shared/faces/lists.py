@@ -1,4 +1,4 @@
-"""CelebA's lists: a picture a line, with its attributes, its side or its identity."""
+"""CelebA's lists: an image a line, with its attributes, its side or its identity."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ NAMED = 3  # rows that a message names
 
 
 class AttributeList(NamedTuple):
-    """names: of the A attributes. files: (N,) bytes, of pictures. values: (N, A) uint8, 0 or 1.
+    """names: of the A attributes. files: (N,) bytes, of images. values: (N, A) uint8, 0 or 1.
 
     announced: how many rows the first line says that there are.
     """
@@ -66,7 +66,7 @@ def _malformed(file: Path, number: int, line: bytes, names: list[str]) -> str:
 
 
 def read_numbers(file: Path, what: str, known: tuple[int, ...] = ()) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
-    """A list of pictures with a number each: their names (N,) and the numbers (N,).
+    """A list of images with a number each: their names (N,) and the numbers (N,).
 
     what: the numbers are. known: those that there may be; () takes any from 0. Raises UserError naming file and line.
     """
@@ -76,21 +76,21 @@ def read_numbers(file: Path, what: str, known: tuple[int, ...] = ()) -> tuple[ND
         value = whole_number(parts[1]) if len(parts) == 2 else None
         if value is None or (known and value not in known):
             expected = f"one of {', '.join(map(str, known))}" if known else "a whole number"
-            raise UserError(f"{file}: line {number} is {_shown(line)}; expected a picture and {what}, {expected}")
+            raise UserError(f"{file}: line {number} is {_shown(line)}; expected an image and {what}, {expected}")
         files.append(parts[0])
         numbers.append(value)
     if not files:
-        raise UserError(f"{file}: is empty; expected a picture's name and {what} a line")
+        raise UserError(f"{file}: is empty; expected an image's name and {what} a line")
     found = packed(files, file)
     _check_once(file, found)
     return found, np.array(numbers, np.int64)
 
 
-def places_of(wanted: NDArray[np.bytes_], files: NDArray[np.bytes_]) -> NDArray[np.int64]:
+def indices_of(wanted: NDArray[np.bytes_], files: NDArray[np.bytes_]) -> NDArray[np.int64]:
     """Where each of `wanted` (M,) is in `files` (N,); -1 for those that are not there."""
     order = np.argsort(files, kind="stable")
-    places = np.searchsorted(files, wanted, sorter=order).clip(max=len(files) - 1)
-    found = order[places]
+    positions = np.searchsorted(files, wanted, sorter=order).clip(max=len(files) - 1)
+    found = order[positions]
     return np.where(files[found] == wanted, found, -1)
 
 
@@ -109,7 +109,7 @@ def _lines(file: Path) -> Iterator[tuple[int, bytes]]:
 def _check_once(file: Path, files: NDArray[np.bytes_]) -> None:
     known, counts = np.unique(files, return_counts=True)
     if len(twice := known[counts > 1]):
-        raise UserError(f"{file}: names {len(twice):,} pictures more than once, such as {some(twice)}")
+        raise UserError(f"{file}: names {len(twice):,} images more than once, such as {some(twice)}")
 
 
 def _shown(line: bytes) -> str:

@@ -13,13 +13,13 @@ from tasks.shared.errors import UserError
 from tasks.shared.faces.celeba import ATTRIBUTE_LIST, IDENTITY_LIST, IMAGES, PARTITION_LIST
 from tasks.shared.faces.drawn.face import CELEBA, LFW, Frame, draw_face
 from tasks.shared.faces.drawn.person import ATTRIBUTES, Person, attributes_of, draw_look, draw_person
-from tasks.shared.files.writing import encode_picture
+from tasks.shared.files.writing import encode_image
 from tasks.shared.terminal.progress import counted
 
 VERSION = 3  # raise it whenever the drawing changes: existing sets are then redrawn
 CELEBA_FORMAT, LFW_FORMAT = "drawn CelebA sample", "drawn LFW sample"
 SIDES = ("train", "val")
-EACH = 2  # pictures of a person in the CelebA sample
+EACH = 2  # images of a person in the CelebA sample
 FOLDS, PAIRS = 10, 150  # of the LFW sample's pairs.txt: folds, and pairs of either kind in each, at most
 QUALITY = (75, 95)  # of the JPEG files, both ends included
 
@@ -32,7 +32,7 @@ def draw_celeba_sample(root: Path, train: int = 3000, val: int = 600, seed: int 
 
     Args:
         root: Folder of the set; its parents are created.
-        train, val: Number of pictures of either side.
+        train, val: Number of images of either side.
         seed: Non-negative; another seed gives other people.
 
     Raises:
@@ -67,27 +67,27 @@ def _draw_celeba(root: Path, counts: tuple[int, int], seed: int) -> None:
 
 
 def draw_lfw_sample(
-    root: Path, train: int = 300, val: int = 60, pictures: int = 6, val_pictures: int = 8, seed: int = 0
+    root: Path, train: int = 300, val: int = 60, images: int = 6, val_pictures: int = 8, seed: int = 0
 ) -> None:
     """Draw the sample into `root`, in LFW's layout: train/ and test/ hold a folder for each person; test/pairs.txt.
 
-    As `draw_celeba_sample`; train, val: people, pictures, val_pictures: of each.
+    As `draw_celeba_sample`; train, val: people, images, val_pictures: of each.
     """
-    if train < 1 or val < 2 or pictures < 1 or val_pictures < 2 or seed < 0:
+    if train < 1 or val < 2 or images < 1 or val_pictures < 2 or seed < 0:
         raise UserError(
-            f"data.train={train}, data.val={val}, data.train_pictures={pictures}, data.val_pictures={val_pictures}, "
+            f"data.train={train}, data.val={val}, data.train_pictures={images}, data.val_pictures={val_pictures}, "
             f"data.draw_seed={seed}; expected at least 1, 2, 1, 2 and 0"
         )
     wanted = {"format": LFW_FORMAT, "version": VERSION, "train": train, "val": val, "seed": seed}
-    wanted |= {"train_pictures": pictures, "val_pictures": val_pictures}
-    files = {"train/*/*.jpg": train * pictures, "test/*/*.jpg": val * val_pictures, "test/pairs.txt": 1}
-    keep_sample(root, wanted, files, lambda folder: _draw_lfw(folder, (train, val), (pictures, val_pictures), seed))
+    wanted |= {"train_pictures": images, "val_pictures": val_pictures}
+    files = {"train/*/*.jpg": train * images, "test/*/*.jpg": val * val_pictures, "test/pairs.txt": 1}
+    keep_sample(root, wanted, files, lambda folder: _draw_lfw(folder, (train, val), (images, val_pictures), seed))
 
 
-def _draw_lfw(root: Path, people: tuple[int, int], pictures: tuple[int, int], seed: int) -> None:
-    total = sum(count * each for count, each in zip(people, pictures, strict=True))
+def _draw_lfw(root: Path, people: tuple[int, int], images: tuple[int, int], seed: int) -> None:
+    total = sum(count * each for count, each in zip(people, images, strict=True))
     with counted("drawing the LFW sample", total) as drawn:
-        for side, (name, count, each) in enumerate(zip(("train", "test"), people, pictures, strict=True)):
+        for side, (name, count, each) in enumerate(zip(("train", "test"), people, images, strict=True)):
             for number in range(count):
                 person, called = _person(seed, side, number), f"{name.title()}_Person_{number + 1:04d}"
                 (root / name / called).mkdir(parents=True)
@@ -95,7 +95,7 @@ def _draw_lfw(root: Path, people: tuple[int, int], pictures: tuple[int, int], se
                     file = root / name / called / f"{called}_{index + 1:04d}.jpg"
                     _draw(file, (seed, side, number, index), person, LFW)
                     drawn()
-    (root / "test/pairs.txt").write_text("".join(_pairs(people[1], pictures[1], seed)), "utf-8")
+    (root / "test/pairs.txt").write_text("".join(_pairs(people[1], images[1], seed)), "utf-8")
 
 
 def _pairs(people: int, each: int, seed: int) -> Iterator[str]:
@@ -110,8 +110,8 @@ def _pairs(people: int, each: int, seed: int) -> Iterator[str]:
         numbers = range(1, each + 1)
         other = [(p, i, q, j) for k, p in enumerate(fold) for q in fold[k + 1 :] for i in numbers for j in numbers]
         for pairs in (same, other):
-            for place in sorted(rng.choice(len(pairs), count, replace=False).tolist()):
-                p, i, q, j = pairs[place]
+            for index in sorted(rng.choice(len(pairs), count, replace=False).tolist()):
+                p, i, q, j = pairs[index]
                 second = f"{j}" if p == q else f"Test_Person_{q:04d}\t{j}"
                 yield f"Test_Person_{p:04d}\t{i}\t{second}\n"
 
@@ -121,10 +121,10 @@ def _person(seed: int, side: int, number: int) -> Person:
 
 
 def _draw(file: Path, seed: tuple[int, int, int, int], person: Person, frame: Frame) -> list[bool]:
-    """Write a picture; returns which of the attributes it has."""
+    """Write an image; returns which of the attributes it has."""
     rng = np.random.default_rng((1, *seed))
     look = draw_look(rng, person)
-    picture = draw_face(rng, person, look, frame)
+    image = draw_face(rng, person, look, frame)
     quality = int(rng.integers(*QUALITY, endpoint=True))
-    file.write_bytes(encode_picture(picture, "JPEG", quality=quality))
+    file.write_bytes(encode_image(image, "JPEG", quality=quality))
     return attributes_of(person, look)

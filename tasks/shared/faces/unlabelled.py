@@ -1,4 +1,4 @@
-"""Pictures of which nothing is known: a folder, a list, or WebDataset shards."""
+"""Images of which nothing is known: a folder, a list, or WebDataset shards."""
 
 import glob
 import logging
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tasks.shared.data.image_set import FolderPictures, Pictures
+from tasks.shared.data.image_set import FolderImages, Images
 from tasks.shared.data.shards import COMPRESSED, Beside, read_shard_index
 from tasks.shared.errors import UserError
 from tasks.shared.files.packing import packed
@@ -20,11 +20,11 @@ LOOKED_UP = 500  # files of a list that are looked for before training
 TARS = (".tar", *COMPRESSED)
 
 
-def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pictures:
-    """The pictures that a source means.
+def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Images:
+    """The images that a source means.
 
     Args:
-        source: A folder, with pictures at any depth or with shards (.tar) in it; a list (.txt) of paths, one a line,
+        source: A folder, with images at any depth or with shards (.tar) in it; a list (.txt) of paths, one a line,
             relative to its own folder; a shard; or a pattern of shards, such as faces-*.tar.
         key: The config key that it comes from.
         cache: Folder that keeps the index of shards.
@@ -33,24 +33,24 @@ def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pict
     Raises:
         UserError: There is nothing, or something else; names the key, and the line of a list.
     """
-    place = Path(source)
-    if place.is_dir():
-        found, others = files_below(place)
+    folder = Path(source)
+    if folder.is_dir():
+        found, others = files_below(folder)
         if found:
             if others:
                 log.warning("%s: left out %d files, %s", printable(source), others.total(), describe(others))
-            return FolderPictures(
-                place, packed([os.fsencode(name) for name in found], printable(source)), np.full(len(found), -1)
+            return FolderImages(
+                folder, packed([os.fsencode(name) for name in found], printable(source)), np.full(len(found), -1)
             )
-        shards = sorted(path for path in place.iterdir() if path.suffix in TARS)
+        shards = sorted(path for path in folder.iterdir() if path.suffix in TARS)
         if not shards:
             instead = f", but {describe(others)}" if others else ""
             raise UserError(
-                f"{key}={printable(source)}: the folder holds neither pictures ({', '.join(SUFFIXES)}) nor shards "
+                f"{key}={printable(source)}: the folder holds neither images ({', '.join(SUFFIXES)}) nor shards "
                 f"(.tar){instead}"
             )
-    elif place.suffix.lower() == ".txt":
-        return _read_list(place, key, on_corrupt)
+    elif folder.suffix.lower() == ".txt":
+        return _read_list(folder, key, on_corrupt)
     else:
         matched = map(Path, glob.glob(source, recursive=True))
         shards = sorted(path for path in matched if path.suffix == ".tar" or path.is_file())
@@ -60,18 +60,18 @@ def read_unlabelled(source: str, key: str, cache: Path, on_corrupt: str) -> Pict
                 f"{key}={printable(source)}: {met}; expected a folder, a list of paths (.txt), or shards, such as "
                 "faces-*.tar"
             )
-    told = f"{key}={printable(source)}: the {len(shards)} shards"
-    return read_shard_index(shards, told, Beside(), cache, on_corrupt)[0]
+    message = f"{key}={printable(source)}: the {len(shards)} shards"
+    return read_shard_index(shards, message, Beside(), cache, on_corrupt)[0]
 
 
-def short_names(pictures: Pictures) -> list[str]:
+def short_names(images: Images) -> list[str]:
     """Names that stay the same where the folder is moved: paths below it, or in the shard."""
-    if isinstance(pictures, FolderPictures):
-        return [os.fsdecode(bytes(name)) for name in pictures.names]
-    return ["/".join(pictures.name(k).rsplit("/", 2)[-2:]) for k in range(len(pictures.labels))]
+    if isinstance(images, FolderImages):
+        return [os.fsdecode(bytes(name)) for name in images.names]
+    return ["/".join(images.name(k).rsplit("/", 2)[-2:]) for k in range(len(images.labels))]
 
 
-def _read_list(file: Path, key: str, on_corrupt: str) -> FolderPictures:
+def _read_list(file: Path, key: str, on_corrupt: str) -> FolderImages:
     try:
         rows = [(number, line.strip()) for number, line in read_lines(file) if line.strip()]
     except UserError as error:
@@ -84,8 +84,8 @@ def _read_list(file: Path, key: str, on_corrupt: str) -> FolderPictures:
     if missing and (on_corrupt != "skip" or len(missing) == len(picked)):
         number, path = missing[0]
         raise UserError(
-            f"{key}={printable(file)}: of {len(picked)} pictures that were looked for {len(missing)} are not there, "
+            f"{key}={printable(file)}: of {len(picked)} images that were looked for {len(missing)} are not there, "
             f"such as line {number}, {printable(os.fsdecode(path))[:200]}; expected paths relative to "
             f"{printable(file.parent)}, or whole ones"
         )
-    return FolderPictures(file.parent, packed([path for _, path in rows], file), np.full(len(rows), -1))
+    return FolderImages(file.parent, packed([path for _, path in rows], file), np.full(len(rows), -1))

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
-from tasks.shared.errors import UserError, check_place
+from tasks.shared.errors import UserError, check_path
 from tasks.shared.files.writing import cannot_write, probe_folder, whole_folder, write_text
 
 MARK = ".mobilenet_toolkit"
@@ -50,20 +50,20 @@ def claimed(folder: Path, files: Files = nothing, key: str = "output", free: boo
 
     Raises Taken, and UserError naming `key` where it cannot be written.
     """
-    place = folder
+    path = folder
     for number in count(2):
         try:
-            lock = _claim(place, files(place), key)
+            lock = _claim(path, files(path), key)
             break
         except Taken:
             if not free:
                 raise
-            place = folder.with_name(f"{folder.name}_{number}")
+            path = folder.with_name(f"{folder.name}_{number}")
     try:
-        yield place
+        yield path
     except BaseException:
-        if names_in(place) == {MARK}:
-            remove(place)
+        if names_in(path) == {MARK}:
+            remove(path)
         raise
     finally:
         os.close(lock)
@@ -137,7 +137,7 @@ def _claim(folder: Path, files: Mapping[str, str], key: str) -> int:
     """The descriptor of the locked mark in a folder that is this process's own from now on."""
     if folder.is_symlink():
         folder = folder.resolve()  # named by the user
-    check_place(key, folder)
+    check_path(key, folder)
     names = names_in(folder)
     if names == {MARK}:
         return _claim_in_place(folder, files, key)

@@ -20,7 +20,7 @@ def check_inside(names: Iterable[str], source: str, hint: str) -> None:
     """
     for name in names:
         if "\0" in name or OUTSIDE.match(name):
-            raise UserError(f"{source}: {name[:120]!r}, leads out of the pictures' folder; {hint}")
+            raise UserError(f"{source}: {name[:120]!r}, leads out of the images' folder; {hint}")
 
 
 def check_inside_all(names: NDArray[np.bytes_], source: str, hint: str) -> None:

@@ -31,6 +31,6 @@ def joined(parts: Sequence[NDArray[np.bytes_]], source: str | Path) -> NDArray[n
 def _check_width(source: str | Path, count: int, width: int, filled: int) -> None:
     if width > LONGEST or count * width > FREE + TIMES * filled:
         raise UserError(
-            f"{source}: names {count:,} pictures, one of them in {width:,} bytes; expected paths of up to "
+            f"{source}: names {count:,} images, one of them in {width:,} bytes; expected paths of up to "
             f"{LONGEST:,} bytes, and less different lengths where there are many"
         )

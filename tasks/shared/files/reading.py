@@ -34,7 +34,7 @@ def parse_json(content: bytes | str) -> Any:
     try:
         return json.loads(content)
     except (ValueError, RecursionError, MemoryError) as error:  # of text, of numbers with too many digits, of depth
-        raise ValueError(_told(error)) from error
+        raise ValueError(_reason(error)) from error
 
 
 def read_yaml(file: Path) -> Any:
@@ -52,7 +52,7 @@ def read_yaml(file: Path) -> Any:
         _check_nodes(node)
         return yaml.SafeLoader("").construct_document(node)  # type: ignore[no-untyped-call]
     except (ValueError, yaml.YAMLError, RecursionError, MemoryError, TypeError, OverflowError) as error:
-        raise UserError(f"{file}: not a readable yaml file ({_told(error)})") from error
+        raise UserError(f"{file}: not a readable yaml file ({_reason(error)})") from error
 
 
 def read_names(file: Path) -> list[str]:
@@ -154,7 +154,7 @@ def _check_nodes(root: yaml.Node) -> None:
     size(root)
 
 
-def _told(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     if isinstance(error, RecursionError):
         return "nested too deep"
     if isinstance(error, MemoryError):

@@ -45,12 +45,12 @@ class Member(tarfile.TarInfo):
 
 def _check_records(content: bytes) -> None:
     """`LENGTH KEY=VALUE` lines, as long as they say: tarfile's own search takes very long in what is none."""
-    place = 0
-    while place < len(content) and content[place]:
-        length, space, _ = content[place : place + 8].partition(b" ")
-        if not space or not length.isdigit() or int(length) < 5 or content[place + int(length) - 1 :][:1] != b"\n":
+    position = 0
+    while position < len(content) and content[position]:
+        length, space, _ = content[position : position + 8].partition(b" ")
+        if not space or not length.isdigit() or int(length) < 5 or content[position + int(length) - 1 :][:1] != b"\n":
             raise tarfile.ReadError("a header that is nonsense")
-        place += int(length)
+        position += int(length)
 
 
 def members_of(tar: tarfile.TarFile, file: Path) -> Iterator[tarfile.TarInfo]:

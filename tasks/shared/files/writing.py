@@ -34,7 +34,7 @@ def whole_file(path: Path, key: str | None = None, durable: bool = True) -> Iter
     The folder of `path` must exist. An OSError of the block is taken as one of writing: nothing else belongs in it.
 
     key: the config key that names the place, for errors. durable: wait until the disk has it, so that a machine that
-    loses power has the old file or the new one too; False for pictures by the thousand.
+    loses power has the old file or the new one too; False for images by the thousand.
 
     Raises UserError naming key and path where it cannot be written: full disk, no permission, file size limit ...
     """
@@ -103,15 +103,15 @@ def write_rows(path: Path, rows: Iterable[Iterable[Any]], key: str | None = None
         csv.writer(file).writerows(rows)
 
 
-def write_picture(path: Path, image: "Image.Image", key: str | None = None, durable: bool = False) -> None:
-    """A picture as a whole file, .jpg or .png, see `whole_file`."""
-    write_bytes(path, encode_picture(image, FORMATS[path.suffix], quality=92), key, durable)
+def write_image(path: Path, image: "Image.Image", key: str | None = None, durable: bool = False) -> None:
+    """An image as a whole file, .jpg or .png, see `whole_file`."""
+    write_bytes(path, encode_image(image, FORMATS[path.suffix], quality=92), key, durable)
 
 
-def encode_picture(image: "Image.Image", kind: str, **options: Any) -> bytes:
-    """What Pillow makes of a picture. Where it writes a file itself, it hides what a full disk answers."""
+def encode_image(image: "Image.Image", image_format: str, **options: Any) -> bytes:
+    """What Pillow makes of an image. Where it writes a file itself, it hides what a full disk answers."""
     encoded = io.BytesIO()
-    image.save(encoded, kind, **options)
+    image.save(encoded, image_format, **options)
     return encoded.getvalue()
 
 
@@ -173,19 +173,19 @@ def _probe(key: str, named: Path, folder: Path) -> None:
 
 
 @contextmanager
-def faults_told(place: Path, key: str) -> Iterator[None]:
-    """Around code of others that writes to `place` by itself: a full disk and the like end in a UserError.
+def report_faults(path: Path, key: str) -> Iterator[None]:
+    """Around code of others that writes to `path` by itself: a full disk and the like end in a UserError.
 
     Where code that cleans up fails in the same way after a UserError, that one is told.
     """
     try:
         yield
     except Exception as error:
-        told = next((each for each in chain(error) if isinstance(each, UserError)), None)
-        if told is error or (fault := fault_of(error)) is None:
+        reported = next((each for each in chain(error) if isinstance(each, UserError)), None)
+        if reported is error or (fault := fault_of(error)) is None:
             raise
-        named = Path(fault.filename) if isinstance(fault.filename, str) else place
-        raise told or cannot_write(named, fault, key) from error
+        named = Path(fault.filename) if isinstance(fault.filename, str) else path
+        raise reported or cannot_write(named, fault, key) from error
 
 
 def fault_of(error: BaseException) -> OSError | None:

@@ -1,4 +1,4 @@
-"""Crops of whole pictures: at random for training, from the centre for evaluation."""
+"""Crops of whole images: at random for training, from the centre for evaluation."""
 
 import math
 from typing import NamedTuple
@@ -20,10 +20,10 @@ CROPS = ("short_side", "inception")
 
 
 class TrainCrop(NamedTuple):
-    """How training pictures are cropped and flipped (Szegedy et al. 2015, Sec. 6).
+    """How training images are cropped and flipped (Szegedy et al. 2015, Sec. 6).
 
-    area: share of the picture's, low and high. aspect: width / height.
-    flip: share of the pictures that are mirrored.
+    area: share of the image's, low and high. aspect: width / height.
+    flip: share of the images that are mirrored.
     """
 
     area: tuple[float, float] = (0.08, 1.0)
@@ -51,24 +51,24 @@ def random_crop(image: Tensor, resolution: int, rng: np.random.Generator, crop: 
 
 
 def random_crop_of(
-    picture: EncodedImage, resolution: int, rng: np.random.Generator, crop: TrainCrop
+    decoded: EncodedImage, resolution: int, rng: np.random.Generator, crop: TrainCrop
 ) -> tuple[Tensor, tuple[int, int]]:
-    """`random_crop` of a picture that is still encoded, and the picture's height and width in pixels.
+    """`random_crop` of an image that is still encoded, and the image's height and width in pixels.
 
     Of a JPEG no more is decoded than the crop. One of many pixels is decoded at n/8 of its size as far as that leaves
     the crop SPARE times the pixels that are wanted; its box is moved to the nearest blocks of 8 pixels, which are whole
     pixels at every such size. This is for training: the crop differs by some tenths of a level. Evaluation decodes
     every pixel, as it was done for published figures.
     """
-    stored = picture.stored_size
+    stored = decoded.stored_size
     if stored is None:
-        image = picture.decode()
+        image = decoded.decode()
         return random_crop(image, resolution, rng, crop), (image.shape[-2], image.shape[-1])
-    height, width = stored[::-1] if picture.orientation in TURNED else stored
+    height, width = stored[::-1] if decoded.orientation in TURNED else stored
     box = random_box(width, height, rng, crop)
     n = eighths(box, resolution)
-    part = picture.decode_part(n, box if n == BLOCK else at_eighths(box, n, width, height))
-    small = _cut(picture.decode(), box, resolution) if part is None else resize_to(part, resolution, resolution)
+    part = decoded.decode_part(n, box if n == BLOCK else at_eighths(box, n, width, height))
+    small = _cut(decoded.decode(), box, resolution) if part is None else resize_to(part, resolution, resolution)
     return _mirror(small, rng, crop), (height, width)
 
 
@@ -85,7 +85,7 @@ def at_eighths(box: Box, n: int, width: int, height: int) -> Box:
 
 
 def _cut(image: Tensor, box: Box, resolution: int) -> Tensor:
-    """In one call on uint8, which is faster than on PIL pictures, and 0.05 levels from them."""
+    """In one call on uint8, which is faster than on PIL images, and 0.05 levels from them."""
     left, top, width, height = box
     return resize_to(image[:, top : top + height, left : left + width], resolution, resolution)
 
@@ -95,7 +95,7 @@ def _mirror(image: Tensor, rng: np.random.Generator, crop: TrainCrop) -> Tensor:
 
 
 def random_box(width: int, height: int, rng: np.random.Generator, crop: TrainCrop) -> Box:
-    """In pixels; if no try fits into the picture, the largest one in its middle of allowed aspect."""
+    """In pixels; if no try fits into the image, the largest one in its middle of allowed aspect."""
     (least, most), (narrow, wide) = crop.area, (math.log(aspect) for aspect in crop.aspect)
     drawn = rng.random(2 * TRIES).tolist()
     for of_area, of_aspect in zip(drawn[:TRIES], drawn[TRIES:], strict=True):
@@ -119,7 +119,7 @@ def center_crop(image: Tensor, resolution: int, crop: str = "short_side", share:
     if crop == "inception":
         w, h = max(round(width * share), 1), max(round(height * share), 1)
         return _cut(image, ((width - w) // 2, (height - h) // 2, w, h), resolution)
-    # Of a very long picture only the middle, or resizing would make it many times as large as what is kept.
+    # Of a very long image only the middle, or resizing would make it many times as large as what is kept.
     short = min(height, width)
     height, width = min(height, 8 * short), min(width, 8 * short)
     image = v2.functional.center_crop(image, [height, width])

@@ -1,4 +1,4 @@
-"""Reading pictures into uint8 tensors."""
+"""Reading images into uint8 tensors."""
 
 import io
 import logging
@@ -23,7 +23,7 @@ from tasks.shared.terminal.escaped import printable
 
 ON_CORRUPT = ("error", "skip")
 RESIZES = ("square", "keep_aspect")
-GREY = 127  # beside a picture that is not square: what most backbones take as their mean
+GREY = 127  # beside an image that is not square: what most backbones take as their mean
 log = logging.getLogger(__name__)
 JPEG = b"\xff\xd8\xff"  # torchvision decodes it faster than PIL does; of a damaged PNG its decoder crashes (0.29)
 # What decoders raise for damage; PIL's warnings among it, where they are errors.
@@ -34,7 +34,7 @@ DAMAGE = (
 NO_MEMORY = re.compile("not enough memory|can't allocate memory|[Ii]nsufficient memory|out of memory")
 _pil_open = Image.open  # PIL's own, also while another one takes its name's place
 MOST_EXIF = 1 << 20  # bytes: cameras write up to 64 kB
-# What turns a picture of that EXIF orientation upright; 1 is upright.
+# What turns an image of that EXIF orientation upright; 1 is upright.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,19 +47,19 @@ _TURNS = {
 
 
 def read_image(path: Path, exif: bool = False) -> Tensor:
-    """The picture at `path` as RGB, (3, H, W) uint8.
+    """The image at `path` as RGB, (3, H, W) uint8.
 
     exif: turn it as its EXIF orientation says, as viewers do. Boxes of data sets mostly mean the pixels as stored,
     so readers of those leave it off.
 
-    Raises UserError naming the file if it is missing, truncated, no picture, or larger than the key `max_megapixels`
+    Raises UserError naming the file if it is missing, truncated, no image, or larger than the key `max_megapixels`
     allows.
     """
     return decode_image(read_bytes(path), printable(path), exif)
 
 
 def read_bytes(path: Path) -> np.ndarray:
-    """A picture file's bytes, (N,) uint8. Raises UserError naming it."""
+    """An image file's bytes, (N,) uint8. Raises UserError naming it."""
     name = printable(path)
     try:
         # Not by torchvision, whose own reader takes no names that are no UTF-8.
@@ -84,9 +84,9 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def decode_image(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
     """The same of a file's bytes, (N,) uint8; name: what errors call it."""
-    kind = check_header(data, name)
+    image_format = check_header(data, name)
     try:
-        if kind == "JPEG":
+        if image_format == "JPEG":
             return decode_jpeg(torch.from_numpy(data), ImageReadMode.RGB, apply_exif_orientation=exif)
         return _decode_with_pil(data, name, exif)
     except MemoryError as error:
@@ -98,21 +98,21 @@ def decode_image(data: np.ndarray, name: str, exif: bool = False) -> Tensor:
         raise (out_of_memory(name) if NO_MEMORY.search(str(error)) else damaged(name, reason)) from error
 
 
-def open_picture(data: np.ndarray, name: str) -> ImageFile.ImageFile:
-    """A file's bytes, (N,) uint8, as a PIL picture whose pixels are not decoded yet. The only place that opens one.
+def open_image(data: np.ndarray, name: str) -> ImageFile.ImageFile:
+    """A file's bytes, (N,) uint8, as a PIL image whose pixels are not decoded yet. The only place that opens one.
 
     Raises UserError, naming it, as `check_header` does, and whatever PIL raises, see DAMAGE.
     """
-    kind = check_header(data, name)
+    image_format = check_header(data, name)
     if max_pixels() != Image.MAX_IMAGE_PIXELS:  # or PIL warns at half of what is allowed
         Image.MAX_IMAGE_PIXELS = max_pixels()
-    image = _pil_open(io.BytesIO(data.data), formats=(kind,))
+    image = _pil_open(io.BytesIO(data.data), formats=(image_format,))
     check_pixels(name, *image.size)
     return image
 
 
 def _decode_with_pil(data: np.ndarray, name: str, exif: bool) -> Tensor:
-    with open_picture(data, name) as image:
+    with open_image(data, name) as image:
         _check_mode(image)
         image.load()  # after which TIFFs are upright already, and say so
         turn = _TURNS.get(orientation_of(image)) if exif else None
@@ -120,14 +120,14 @@ def _decode_with_pil(data: np.ndarray, name: str, exif: bool) -> Tensor:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """What a PIL picture's EXIF tells; 1, upright, where it tells nothing or is damaged."""
+    """What a PIL image's EXIF tells; 1, upright, where it tells nothing or is damaged."""
     if len(image.info.get("exif") or b"") > MOST_EXIF:
         return 1
     try:
-        told = image.getexif().get(ExifTags.Base.Orientation, 1)
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except DAMAGE:
         return 1
-    return told if told in range(1, 9) else 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _check_mode(image: Image.Image) -> None:
@@ -136,7 +136,7 @@ def _check_mode(image: Image.Image) -> None:
 
 
 def from_pil(image: Image.Image) -> Tensor:
-    """A PIL picture as RGB, (3, H, W) uint8; of 16 bits a pixel the upper eight are kept.
+    """A PIL image as RGB, (3, H, W) uint8; of 16 bits a pixel the upper eight are kept.
 
     Raises ValueError where the range of its pixels is not known.
     """
@@ -150,7 +150,7 @@ def from_pil(image: Image.Image) -> Tensor:
 
 
 class OnCorrupt:
-    """What happens to pictures that are missing or unreadable: an error, or they are left out and named once each.
+    """What happens to images that are missing or unreadable: an error, or they are left out and named once each.
 
     choice: the key `data.on_corrupt`.
     """
@@ -163,7 +163,7 @@ class OnCorrupt:
 
     def handle(self, name: str, error: UserError) -> None:
         if not self.skip:
-            raise UserError(f"{error}; data.on_corrupt=skip leaves such pictures out") from error
+            raise UserError(f"{error}; data.on_corrupt=skip leaves such images out") from error
         if name not in self.left_out:
             self.left_out.add(name)
             log.warning("left out (%d so far): %s", len(self.left_out), error)
@@ -179,7 +179,7 @@ def resize_to(image: Tensor, height: int, width: int) -> Tensor:
 
     What torchvision's resize gives, to the last bit, in a third of its time: it leaves channels first.
     """
-    # By pixels first: as a batch of one, a picture that is channels last already would have strides of neither layout.
+    # By pixels first: as a batch of one, an image that is channels last already would have strides of neither layout.
     whole = image.permute(1, 2, 0).contiguous()[None].permute(0, 3, 1, 2)
     return F.interpolate(whole, (height, width), mode="bilinear", antialias=True)[0]
 
@@ -195,7 +195,7 @@ def check_resize(resize: str, key: str) -> None:
 
 
 def fitted_size(height: int, width: int, resolution: int, resize: str) -> tuple[int, int]:
-    """Height and width that a picture gets in its square of `resolution` pixels, in whose upper left corner it lies.
+    """Height and width that an image gets in its square of `resolution` pixels, in whose upper left corner it lies.
 
     resize: "square" squashes it to the whole square; "keep_aspect" scales it until its longer side fits.
     """
@@ -206,13 +206,13 @@ def fitted_size(height: int, width: int, resolution: int, resize: str) -> tuple[
 
 
 def fit_scale(height: int, width: int, resolution: int, resize: str) -> Tensor:
-    """(4,): boxes xyxy in pixels of a picture of height x width, times this, are in pixels of its square."""
+    """(4,): boxes xyxy in pixels of an image of height x width, times this, are in pixels of its square."""
     fitted_height, fitted_width = fitted_size(height, width, resolution, resize)
     return torch.tensor([fitted_width / width, fitted_height / height]).repeat(2)
 
 
 def fit(image: Tensor, resolution: int, resize: str) -> Tensor:
-    """A picture (3, H, W) uint8 in its square (3, resolution, resolution), see `fitted_size`; the rest is grey."""
+    """An image (3, H, W) uint8 in its square (3, resolution, resolution), see `fitted_size`; the rest is grey."""
     if resize == "square":
         return square(image, resolution)
     height, width = fitted_size(image.shape[-2], image.shape[-1], resolution, resize)
@@ -221,5 +221,5 @@ def fit(image: Tensor, resolution: int, resize: str) -> Tensor:
 
 
 def collate_images(images: list[Tensor]) -> Tensor:
-    """Pictures of one size as a batch (B, 3, H, W), channels last in memory."""
+    """Images of one size as a batch (B, 3, H, W), channels last in memory."""
     return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)

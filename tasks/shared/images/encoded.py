@@ -1,4 +1,4 @@
-"""Pictures that are still encoded: of a JPEG no more is decoded than a crop needs."""
+"""Images that are still encoded: of a JPEG no more is decoded than a crop needs."""
 
 from functools import cached_property
 from pathlib import Path
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tasks.shared.errors import UserError
-from tasks.shared.images.decode import DAMAGE, JPEG, decode_image, open_picture, orientation_of, read_bytes
+from tasks.shared.images.decode import DAMAGE, JPEG, decode_image, open_image, orientation_of, read_bytes
 from tasks.shared.images.headers import Jpeg, check_jpeg
 from tasks.shared.images.jpeg_part import Box, decode_part
 from tasks.shared.images.jpeg_rows import END, upper_part
@@ -22,7 +22,7 @@ SCALES = (1, 2, 4)  # the n below 8 that are worth it: 3 takes as long as 4, and
 
 
 class EncodedImage:
-    """A picture's file in memory.
+    """An image's file in memory.
 
     data: (N,) uint8. name: what errors call it. exif: turn it as its EXIF orientation says.
     """
@@ -36,7 +36,7 @@ class EncodedImage:
         return cls(read_bytes(path), printable(path), exif)
 
     def decode(self) -> Tensor:
-        """RGB, (3, H, W) uint8. Raises UserError naming the file if it is damaged or no picture."""
+        """RGB, (3, H, W) uint8. Raises UserError naming the file if it is damaged or no image."""
         return decode_image(self.data, self.name, self.exif)
 
     @cached_property
@@ -108,7 +108,7 @@ class EncodedImage:
         if not self.exif or b"Exif\0" not in self.data[: 1 << 16].tobytes():
             return 1
         try:
-            with open_picture(self.data, self.name) as image:
+            with open_image(self.data, self.name) as image:
                 return orientation_of(image)
         except UserError:
             raise
@@ -134,7 +134,7 @@ def upright(image: Tensor, orientation: int) -> Tensor:
 
 
 def as_stored(box: Box, size: tuple[int, int], n: int, orientation: int) -> Box:
-    """Where a box of the upright picture is in the stored one: both at n/8 of its size, height and width in pixels."""
+    """Where a box of the upright image is in the stored one: both at n/8 of its size, height and width in pixels."""
     height, width = scaled_size(*size, n)
     if orientation in TURNED:
         height, width = width, height

@@ -1,4 +1,4 @@
-"""Finding picture files, and their names as text."""
+"""Finding image files, and their names as text."""
 
 import glob
 import os
@@ -13,7 +13,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff", "
 
 
 def files_below(folder: Path) -> tuple[list[str], Counter[str]]:
-    """The picture files below `folder`, relative to it and sorted, and how many others there are of each suffix.
+    """The image files below `folder`, relative to it and sorted, and how many others there are of each suffix.
 
     Hidden files and folders are passed over, and links to a folder that they lie in.
     """
@@ -42,7 +42,7 @@ def files_below(folder: Path) -> tuple[list[str], Counter[str]]:
 
 
 def files_by_folder(root: Path, folders: Iterable[str]) -> tuple[dict[str, list[bytes]], Counter[str]]:
-    """The picture files below each of `folders` in `root`, relative to `root`, and the others by suffix."""
+    """The image files below each of `folders` in `root`, relative to `root`, and the others by suffix."""
     found: dict[str, list[bytes]] = {}
     others: Counter[str] = Counter()
     for folder in folders:
@@ -57,8 +57,8 @@ def describe(others: Counter[str]) -> str:
     return ", ".join(f"{count} {suffix}" for suffix, count in others.most_common(5))
 
 
-def find_pictures(source: str, key: str = "input") -> list[Path]:
-    """The picture files that `source` means: itself, those below a folder, or those that a glob matches.
+def find_images(source: str, key: str = "input") -> list[Path]:
+    """The image files that `source` means: itself, those below a folder, or those that a glob matches.
 
     key: the config key that it comes from.
     """
@@ -69,7 +69,7 @@ def find_pictures(source: str, key: str = "input") -> list[Path]:
         names, others = files_below(path)
         if not names:
             instead = f", but {describe(others)}" if others else ""
-            raise UserError(f"{key}={printable(source)}: the folder holds no pictures ({', '.join(SUFFIXES)}){instead}")
+            raise UserError(f"{key}={printable(source)}: the folder holds no images ({', '.join(SUFFIXES)}){instead}")
         return sorted(path / name for name in names)
     found = sorted(Path(f) for f in glob.glob(source, recursive=True) if Path(f).is_file())
     if not found:

@@ -1,4 +1,4 @@
-"""What the headers of picture files promise, checked before a decoder allocates or computes anything for it.
+"""What the headers of image files promise, checked before a decoder allocates or computes anything for it.
 
 Decoders believe headers: a file of some kilobytes can promise gigabytes of pixels, or thousands of passes through them.
 """
@@ -28,7 +28,7 @@ HEAD = 1 << 16  # bytes: where the headers of nearly every JPEG end
 MOST_SEGMENTS = 1000  # before a JPEG's pixels: of 64 kB each at most, profiles and depth maps take some dozens
 MOST_EXIF = 16  # of these: one is usual, and PIL joins them
 MOST_COUNTED = 1000  # scans; then there are enough to tell
-MOST_BLOCKS = 1 << 16  # of a GIF before its first picture, 255 bytes each; and half the chunks of a PNG
+MOST_BLOCKS = 1 << 16  # of a GIF before its first image, 255 bytes each; and half the chunks of a PNG
 DEFLATED = 1032  # bytes that one of a PNG can stand for
 
 # As libjpeg looks for one, passing over garbage and bytes that fill.
@@ -54,11 +54,11 @@ def check_header(data: np.ndarray, name: str) -> str:
     `tasks.shared.images.limits`), and for files that end before what they promise.
     """
     head = data[:64].tobytes()
-    kind = format_of(head)
-    if kind is None:
+    type_code = format_of(head)
+    if type_code is None:
         raise damaged(name, f"none of {', '.join(SUFFIXES)}")
-    CHECKS[kind](data, name)
-    return kind
+    CHECKS[type_code](data, name)
+    return type_code
 
 
 class Jpeg(NamedTuple):
@@ -86,42 +86,42 @@ def check_jpeg(data: np.ndarray, name: str) -> Jpeg | None:
 
 def _first_scan(data: bytes, name: str) -> tuple[Jpeg, bool] | None:
     """What is told before it, and whether it is the only one that decoders take; None where `data` ends before."""
-    place, segments, exif, frame = 2, 0, 0, -1
-    while (found := MARKER.search(data, place)) is not None:
-        marker, place = data[found.end() - 1], found.end()
+    position, segments, exif, frame = 2, 0, 0, -1
+    while (found := MARKER.search(data, position)) is not None:
+        marker, position = data[found.end() - 1], found.end()
         if marker in NO_LENGTH:
             continue
-        if marker == END or place + 2 > len(data):
+        if marker == END or position + 2 > len(data):
             return None
         segments += 1
-        exif += marker == EXIF and data.startswith(b"Exif\0", place + 2)
+        exif += marker == EXIF and data.startswith(b"Exif\0", position + 2)
         if segments > MOST_SEGMENTS or exif > MOST_EXIF:
             raise damaged(name, f"more than {MOST_SEGMENTS} segments, or {MOST_EXIF} of EXIF, before its pixels")
         if marker == SCAN:
-            if frame < 0 or place + 2 >= len(data):
+            if frame < 0 or position + 2 >= len(data):
                 return None
             height, width = (int.from_bytes(data[frame + at : frame + at + 2]) for at in (3, 5))
-            once = data[frame - 1] in BASELINE and data[place + 2] == data[frame + 7]
-            return Jpeg(width, height, place - 2), once
-        if marker in FRAMES and frame < 0 and place + 8 <= len(data):
-            frame = place
-        place += max(int.from_bytes(data[place : place + 2]), 2)
+            once = data[frame - 1] in BASELINE and data[position + 2] == data[frame + 7]
+            return Jpeg(width, height, position - 2), once
+        if marker in FRAMES and frame < 0 and position + 8 <= len(data):
+            frame = position
+        position += max(int.from_bytes(data[position : position + 2]), 2)
     return None
 
 
-def _count_scans(data: bytes, place: int) -> int:
+def _count_scans(data: bytes, position: int) -> int:
     """Of a JPEG, from its first one on; those that are not in its own data, such as previews', are not counted."""
-    most = data.count(b"\xff\xda", place)  # and no more
+    most = data.count(b"\xff\xda", position)  # and no more
     if most <= MOST_SCANS:
         return most
     scans = 0
-    while scans <= MOST_COUNTED and (found := IN_SCAN.search(data, place)) is not None:
-        marker, place = data[found.end() - 1], found.end()
+    while scans <= MOST_COUNTED and (found := IN_SCAN.search(data, position)) is not None:
+        marker, position = data[found.end() - 1], found.end()
         if marker == END:
             break
         if marker != 0x01:
             scans += marker == SCAN
-            place += max(int.from_bytes(data[place : place + 2]), 2)
+            position += max(int.from_bytes(data[position : position + 2]), 2)
     return scans
 
 
@@ -139,32 +139,34 @@ def _check_png(data: np.ndarray, name: str) -> None:
     # In the seven passes of an interlaced file rows end early, but hold no fewer pixels.
     if height * (width * samples * head[24] // 8) > DEFLATED * len(data):
         raise damaged(name, f"{len(data):,} bytes for {width:,} x {height:,} pixels")
-    whole, place, chunks = data.data, 8, 0
-    while place + 8 <= len(data):
-        place += 12 + int.from_bytes(whole[place : place + 4])
+    whole, position, chunks = data.data, 8, 0
+    while position + 8 <= len(data):
+        position += 12 + int.from_bytes(whole[position : position + 4])
         chunks += 1
         if chunks > 2 * MOST_BLOCKS:
             raise damaged(name, f"more than {2 * MOST_BLOCKS:,} chunks")
 
 
 def _check_gif(data: np.ndarray, name: str) -> None:
-    """The first picture of it, which alone is decoded, may be larger than the canvas."""
+    """The first image of it, which alone is decoded, may be larger than the canvas."""
     whole = data.data
     if len(data) < 13:
         raise damaged(name, "its header is cut off")
     size = [int.from_bytes(whole[at : at + 2], "little") for at in (6, 8)]
-    place, blocks = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0), 0
-    while place + 10 <= len(data) and whole[place] != 0x2C:
-        if whole[place] == 0x21:  # an extension: its kind, then blocks up to an empty one
-            place += 2
-            while place < len(data) and whole[place] and blocks <= MOST_BLOCKS:
-                place += 1 + whole[place]
+    position, blocks = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0), 0
+    while position + 10 <= len(data) and whole[position] != 0x2C:
+        if whole[position] == 0x21:  # an extension: its kind, then blocks up to an empty one
+            position += 2
+            while position < len(data) and whole[position] and blocks <= MOST_BLOCKS:
+                position += 1 + whole[position]
                 blocks += 1
-        place, blocks = place + 1, blocks + 1
+        position, blocks = position + 1, blocks + 1
         if blocks > MOST_BLOCKS:
-            raise damaged(name, f"more than {MOST_BLOCKS:,} blocks before its first picture")
-    if place + 10 <= len(data):
-        left, top, width, height = (int.from_bytes(whole[place + at : place + at + 2], "little") for at in (1, 3, 5, 7))
+            raise damaged(name, f"more than {MOST_BLOCKS:,} blocks before its first image")
+    if position + 10 <= len(data):
+        left, top, width, height = (
+            int.from_bytes(whole[position + at : position + at + 2], "little") for at in (1, 3, 5, 7)
+        )
         size = [max(size[0], left + width), max(size[1], top + height)]
     check_pixels(name, *size)
 
@@ -185,10 +187,10 @@ def _check_webp(data: np.ndarray, name: str) -> None:
 
 def _check_bmp(data: np.ndarray, name: str) -> None:
     head = data[:54].tobytes()
-    kind = int.from_bytes(head[14:18], "little")
-    if len(head) < (26 if kind == 12 else 54):
+    type_code = int.from_bytes(head[14:18], "little")
+    if len(head) < (26 if type_code == 12 else 54):
         raise damaged(name, "its header is cut off")
-    if kind == 12:
+    if type_code == 12:
         width, height = (int.from_bytes(head[at : at + 2], "little") for at in (18, 20))
         bits, packing = int.from_bytes(head[24:26], "little"), 0
     else:
@@ -206,16 +208,16 @@ def _check_ppm(data: np.ndarray, name: str) -> None:
     header = PPM.match(data[:PPM_HEAD].tobytes())
     if header is None or (header[4] is None and header[1] not in b"14"):
         raise damaged(name, f"its header does not end within {PPM_HEAD:,} bytes")
-    kind, width, height = (int(header[at]) for at in (1, 2, 3))
+    type_code, width, height = (int(header[at]) for at in (1, 2, 3))
     check_pixels(name, width, height)
-    values, levels = width * height * (3 if kind in (3, 6) else 1), int(header[4] or 1)
-    if kind < 4:
+    values, levels = width * height * (3 if type_code in (3, 6) else 1), int(header[4] or 1)
+    if type_code < 4:
         check_slow(name, values, len(data), "decimal numbers")
         if data.tobytes().count(b"#") > PPM_HEAD:
             raise damaged(name, f"more than {PPM_HEAD:,} comments")
-    elif (height * ((width + 7) // 8) if kind == 4 else values * (1 + (levels > 255))) > len(data):
+    elif (height * ((width + 7) // 8) if type_code == 4 else values * (1 + (levels > 255))) > len(data):
         raise damaged(name, f"{len(data):,} bytes for {width:,} x {height:,} pixels")
-    elif kind != 4 and levels != 255 and (kind, levels) != (5, 65535):
+    elif type_code != 4 and levels != 255 and (type_code, levels) != (5, 65535):
         check_slow(name, values, 0, f"{levels:,} levels")
 
 

@@ -30,8 +30,8 @@ def decoder() -> Callable[..., int] | None:
 def decode_part(data: np.ndarray, n: int, box: Box) -> np.ndarray | None:
     """A box of a JPEG's file, (N,) uint8, with n x n pixels for each block of 8 x 8: RGB, (height, width, 3) uint8.
 
-    box: in pixels of that size, not turned as EXIF says. They are those of the whole picture to the last bit; what is
-    below them is not looked at. None where it cannot be done: not compiled, in CMYK, damaged, or beyond the picture.
+    box: in pixels of that size, not turned as EXIF says. They are those of the whole image to the last bit; what is
+    below them is not looked at. None where it cannot be done: not compiled, in CMYK, damaged, or beyond the image.
     Raises TypeError or ValueError for what is neither bytes nor a size from 1 to 8.
     """
     if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 1:
@@ -42,7 +42,7 @@ def decode_part(data: np.ndarray, n: int, box: Box) -> np.ndarray | None:
     decode = decoder()
     if decode is None or len(data) == 0 or min(left, top) < 0 or min(width, height) < 1:
         return None
-    if left + width > LONGEST or top + height > LONGEST:  # which no picture has; int holds all below
+    if left + width > LONGEST or top + height > LONGEST:  # which no image has; int holds all below
         return None
     data = np.ascontiguousarray(data)
     pixels = np.empty((height, width, 3), np.uint8)

@@ -62,8 +62,8 @@ def check_tiff(data: np.ndarray, name: str) -> None:
     columns, rows = -(-width // across), -(-height // down)
     if TILE_WIDTH in tags:
         check_pixels(name, columns * across, rows * down)  # tiles are whole, also at the edges
-    told = [len(tags[tag]) for tag in (OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS) if tag in tags]
-    if (parts := max(columns * rows, *told, 0)) > MOST_PARTS:
+    lengths = [len(tags[tag]) for tag in (OFFSETS, COUNTS, TILE_OFFSETS, TILE_COUNTS) if tag in tags]
+    if (parts := max(columns * rows, *lengths, 0)) > MOST_PARTS:
         raise damaged(name, f"{parts:,} strips or tiles; expected up to {MOST_PARTS:,}")
     if compression == RAW:
         if one(COLOURS, 0) != YCBCR and height * (width * samples * bits // 8) > len(data):
@@ -84,10 +84,10 @@ def _first_directory(data: np.ndarray, name: str) -> dict[int, np.ndarray]:
         raise damaged(name, f"{entries:,} entries in its directory; expected up to {MOST_ENTRIES:,}")
     tags: dict[int, np.ndarray] = {}
     outside = 0
-    for place in range(first, first + entries * layout.entry, layout.entry):
-        tag, kind = (layout.whole(whole[place + at : place + at + 2]) for at in (0, 2))
-        count = layout.whole(whole[place + 4 : place + 4 + layout.offset])
-        size, at = count * SIZES.get(kind, 0), place + 4 + layout.offset
+    for position in range(first, first + entries * layout.entry, layout.entry):
+        tag, type_code = (layout.whole(whole[position + at : position + at + 2]) for at in (0, 2))
+        count = layout.whole(whole[position + 4 : position + 4 + layout.offset])
+        size, at = count * SIZES.get(type_code, 0), position + 4 + layout.offset
         if size > layout.offset:
             outside += size
             at = layout.whole(whole[at : at + layout.offset])
@@ -96,8 +96,8 @@ def _first_directory(data: np.ndarray, name: str) -> dict[int, np.ndarray]:
         if tag in READ:
             if tag in tags:
                 raise damaged(name, f"two entries of tag {tag}")
-            if kind in WHOLE and at + size <= len(data):
-                tags[tag] = np.frombuffer(whole[at : at + size], f"{layout.order}{WHOLE[kind]}")
+            if type_code in WHOLE and at + size <= len(data):
+                tags[tag] = np.frombuffer(whole[at : at + size], f"{layout.order}{WHOLE[type_code]}")
     return tags
 
 

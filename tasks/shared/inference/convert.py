@@ -19,14 +19,14 @@ from tasks.shared.errors import UserError
 from tasks.shared.files.names import read_classes
 from tasks.shared.files.writing import whole_file, whole_folder, write_bytes
 from tasks.shared.images.decode import collate_images, read_image
-from tasks.shared.images.files import find_pictures
+from tasks.shared.images.files import find_images
 from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.network.build import build_task, task_class, without_sources
 from tasks.shared.records.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, write_weights
 from tasks.shared.terminal.progress import track
 
 log = logging.getLogger(__name__)
-MOST_PICTURES = 1000  # more change a channel's statistics no further
+MOST_IMAGES = 1000  # more change a channel's statistics no further
 BATCH = 16
 
 
@@ -56,8 +56,8 @@ def convert(config: DictConfig, own: dict[str, Any], output: Path, explicit: set
     assert isinstance(resolved, dict)
     for key in ("output", "resume", MAX_MEGAPIXELS):
         del resolved[key]
-    pictures = None if own["pictures"] is None else Path(own["pictures"])
-    write_run({str(key): value for key, value in resolved.items()}, published, output, classes, pictures)
+    images = None if own["pictures"] is None else Path(own["pictures"])
+    write_run({str(key): value for key, value in resolved.items()}, published, output, classes, images)
 
 
 def adopt_published(config: DictConfig, published: Published, explicit: set[str]) -> None:
@@ -80,21 +80,21 @@ def adopt_published(config: DictConfig, published: Published, explicit: set[str]
 
 
 def write_run(
-    config: dict[str, Any], published: Published, output: Path, classes: list[str] | None, pictures: Path | None
+    config: dict[str, Any], published: Published, output: Path, classes: list[str] | None, images: Path | None
 ) -> None:
     """Write published weights as a run's folder: config.yaml and checkpoints/best.ckpt.
 
-    config: resolved, with what the weights imply. classes: ids of the classes, else the usual ones. pictures: a folder
+    config: resolved, with what the weights imply. classes: ids of the classes, else the usual ones. images: a folder
     for the statistics of folded batch norms. The folder appears when it is whole.
     """
-    kind: type[Task] = task_class(config)
+    task_type: type[Task] = task_class(config)
     try:
-        info = kind.published_info(published, classes)
+        info = task_type.published_info(published, classes)
         task = build_task(config, max(len(info.get("class_names", [])), 2)).eval()
         task.load_published(published)
     except ValueError as error:
         raise UserError(str(error)) from error
-    _settle_folded(task, pictures)
+    _settle_folded(task, images)
     weights = task.state_dict()
     if not info:
         weights = {name: t for name, t in weights.items() if name.startswith("backbone.")}
@@ -106,24 +106,24 @@ def write_run(
         write_weights(part / "checkpoints/best.ckpt", config, info, len(info.get("class_names", [])), weights)
 
 
-def _settle_folded(task: Task, pictures: Path | None) -> None:
-    """Batch norms that the source had folded: trainable by the statistics of pictures, or left to be frozen."""
+def _settle_folded(task: Task, images: Path | None) -> None:
+    """Batch norms that the source had folded: trainable by the statistics of images, or left to be frozen."""
     if not (folded := folded_norms(task)):
-        if pictures is not None:
-            log.info("pictures=%s is not needed: no batch norm was folded", pictures)
+        if images is not None:
+            log.info("pictures=%s is not needed: no batch norm was folded", images)
         return
-    if pictures is None:
+    if images is None:
         log.info(
             "batch norm was folded into the convolutions: %d layers stay frozen when this run is trained further; "
-            "pictures=FOLDER makes them trainable by the statistics of its pictures", len(folded),
+            "pictures=FOLDER makes them trainable by the statistics of its images", len(folded),
         )  # fmt: skip
         return
-    files = find_pictures(str(pictures), key="pictures")
-    files = files[:: -(-len(files) // MOST_PICTURES)]
+    files = find_images(str(images), key="pictures")
+    files = files[:: -(-len(files) // MOST_IMAGES)]
     unfold_batch_norm(task, _batches(task, files))
     log.info(
-        "batch norm was folded into the convolutions: %d layers have the statistics of %d pictures of %s, and can be "
-        "trained", len(folded), len(files), pictures,
+        "batch norm was folded into the convolutions: %d layers have the statistics of %d images of %s, and can be "
+        "trained", len(folded), len(files), images,
     )  # fmt: skip
 
 
@@ -132,10 +132,10 @@ def _batches(task: Task, files: list[Path]) -> Iterator[Tensor]:
         yield collate_images([task.prepare(read_image(file)) for file in files[start : start + BATCH]])
 
 
-def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
+def write_file(checkpoint: Checkpoint, output: Path, file_format: str) -> None:
     """Write a run's backbone, and a classifier's head, as one safetensors file.
 
-    kind: "safetensors" for this toolkit's own names and what the network must be built like, or "timm" for timm's
+    file_format: "safetensors" for this toolkit's own names and what the network must be built like, or "timm" for timm's
     names, to load into its `mobilenetv1_100` and the like.
     """
     from safetensors.torch import save
@@ -149,7 +149,7 @@ def write_file(checkpoint: Checkpoint, output: Path, kind: str) -> None:
     if not output.parent.is_dir():
         raise UserError(f"output={output}: its folder does not exist")
     try:
-        if kind == "safetensors":
+        if file_format == "safetensors":
             with whole_file(output, "output") as part:
                 save_weights(task.backbone, part, classifier=head, resolution=checkpoint.config["resolution"])  # type: ignore[arg-type]
         else:

@@ -1,4 +1,4 @@
-"""Running a checkpoint on pictures, folders, globs, films and cameras."""
+"""Running a checkpoint on images, folders, globs, films and cameras."""
 
 import json
 import logging
@@ -13,9 +13,9 @@ from torch import Tensor
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError, check_count
 from tasks.shared.files.folders import METRICS
-from tasks.shared.files.writing import make_folder, write_picture, write_text
+from tasks.shared.files.writing import make_folder, write_image, write_text
 from tasks.shared.images.decode import collate_images, read_image, to_pil
-from tasks.shared.images.files import find_pictures
+from tasks.shared.images.files import find_images
 from tasks.shared.images.limits import max_pixels
 from tasks.shared.inference.video import VIDEO_SUFFIXES, FilmWriter, is_camera, read_frames
 from tasks.shared.network.fused import network_of
@@ -30,28 +30,28 @@ log = logging.getLogger(__name__)
 def predict_files(
     path: Path, config: dict[str, Any], source: str, output: Path, batch_size: int, pair: str | None = None
 ) -> list[dict[str, Any]]:
-    """Answer for every picture of `source`; returns what predictions.json holds.
+    """Answer for every image of `source`; returns what predictions.json holds.
 
-    source: a file, a folder, a glob, a film, or a camera's number. Pictures with the answer drawn on go to `output`
-    under their own names, a film as one film. Unreadable pictures among others are left out and reported.
-    pair: a picture to compare with the one that `source` is, where the task does so.
+    source: a file, a folder, a glob, a film, or a camera's number. Images with the answer drawn on go to `output`
+    under their own names, a film as one film. Unreadable images among others are left out and reported.
+    pair: an image to compare with the one that `source` is, where the task does so.
     """
     check_count("batch_size", batch_size)
     checkpoint = load_checkpoint(path)
     live = is_camera(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
-    files = [] if live else find_pictures(source)
+    files = [] if live else find_images(source)
     task, device = network_of(checkpoint, config)
     if pair is not None:
         files = _both(files, pair, task, config)
 
     film = FilmWriter(output / f"{Path(source).stem or 'camera'}.mp4", source) if live else None
     base = _common_folder(files)
-    pictures = read_frames(source) if live else track(_read_all(files, strict=pair is not None), "predicting")
-    answers: list[dict[str, Any]] = []
+    frames = read_frames(source) if live else track(_read_all(files, strict=pair is not None), "predicting")
+    predictions: list[dict[str, Any]] = []
     names: list[str] = []
     with nullcontext() if film is None else film:
         try:
-            for group in _in_groups(pictures, batch_size, max_pixels()):
+            for group in _in_groups(frames, batch_size, max_pixels()):
                 images = collate_images([task.prepare(image) for _, image in group]).to(device)
                 sizes = torch.tensor([image.shape[-2:] for _, image in group])
                 with torch.inference_mode():
@@ -65,28 +65,28 @@ def predict_files(
                         if target.exists():  # a.png beside a.jpg
                             target = target.with_name(f"{Path(name).name}.jpg")
                         make_folder(target.parent, "output")
-                        write_picture(target, drawn, "output")
+                        write_image(target, drawn, "output")
                     names.append(name)
-                    answers.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
+                    predictions.append({"file": printable(name), "answer": task.describe(result, checkpoint.info)})
         except KeyboardInterrupt:
             if not is_camera(source):
                 raise
-            log.info("camera stopped after %d frames", len(answers))
-    if not answers:
-        raise UserError(f"input={printable(source)}: none of it could be read as a picture")
-    write_text(output / "predictions.json", json.dumps(answers, indent=1, ensure_ascii=False) + "\n", "output")
+            log.info("camera stopped after %d frames", len(predictions))
+    if not predictions:
+        raise UserError(f"input={printable(source)}: none of it could be read as an image")
+    write_text(output / "predictions.json", json.dumps(predictions, indent=1, ensure_ascii=False) + "\n", "output")
     metrics = path.parent.parent / METRICS
-    task.summarise(names, answers, read_metrics(metrics) if metrics.exists() else {}, output)
-    return answers
+    task.summarise(names, predictions, read_metrics(metrics) if metrics.exists() else {}, output)
+    return predictions
 
 
 def _both(files: list[Path], pair: str, task: Task, config: dict[str, Any]) -> list[Path]:
-    """The two pictures to compare."""
+    """The two images to compare."""
     if not task.compares:
-        raise UserError(f"pair={printable(pair)}: task={config['task']['name']} compares no pictures; leave it out")
-    both = [*files, *find_pictures(pair, "pair")]
+        raise UserError(f"pair={printable(pair)}: task={config['task']['name']} compares no images; leave it out")
+    both = [*files, *find_images(pair, "pair")]
     if len(files) != 1 or len(both) != 2:
-        raise UserError(f"pair={printable(pair)}: expected one picture there, and one as input, to compare the two")
+        raise UserError(f"pair={printable(pair)}: expected one image there, and one as input, to compare the two")
     return both
 
 
@@ -111,7 +111,7 @@ def _read_all(files: list[Path], strict: bool) -> Iterator[tuple[str, Tensor]]:
 
 
 def _in_groups(items: Iterable[tuple[str, Tensor]], size: int, pixels: int) -> Iterator[list[tuple[str, Tensor]]]:
-    """Up to `size` pictures each, and fewer where they have `pixels` pixels together: all of a group are in memory."""
+    """Up to `size` images each, and fewer where they have `pixels` pixels together: all of a group are in memory."""
     group: list[tuple[str, Tensor]] = []
     for item in items:
         group.append(item)

@@ -123,14 +123,14 @@ class FilmWriter:
     def __enter__(self) -> "FilmWriter":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *error: Any) -> None:
+    def __exit__(self, error_type: type[BaseException] | None, *error: Any) -> None:
         if self.writer is not None:
             self.writer.release()
-        if kind is None and self.writer is not None:
+        if error_type is None and self.writer is not None:
             with self.file:
                 self._check()
         else:
-            self.file.__exit__(kind, *error)
+            self.file.__exit__(error_type, *error)
 
     def _check(self) -> None:
         """Raise UserError where the film cannot be read again: OpenCV says nothing of a disk that is full."""

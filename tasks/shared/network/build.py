@@ -102,11 +102,11 @@ def check_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
     missing, extra = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     both = sorted(expected.keys() & weights.keys())
     shapes = [n for n in both if expected[n].shape != weights[n].shape]
-    kinds = [n for n in both if expected[n].is_floating_point() != weights[n].is_floating_point()
+    dtypes = [n for n in both if expected[n].is_floating_point() != weights[n].is_floating_point()
              or weights[n].is_complex()]  # fmt: skip
-    if missing or extra or shapes or kinds:
+    if missing or extra or shapes or dtypes:
         parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", shapes),
-                 ("holds numbers of another kind", kinds)]  # fmt: skip
+                 ("holds numbers of another kind", dtypes)]  # fmt: skip
         listed = "; ".join(f"{what} {len(names)}: {', '.join(names[:3])}" for what, names in parts if names)
         raise UserError(f"{source} does not fit the network that the config describes: {listed}")
 
@@ -117,12 +117,12 @@ def without_sources(config: dict[str, Any]) -> dict[str, Any]:
     return config | {"backbone": config["backbone"] | {k: v for k, v in sources.items() if k in config["backbone"]}}
 
 
-def check_kind(task: Task, data: Data, config: dict[str, Any]) -> None:
+def check_data_type(task: Task, data: Data, config: dict[str, Any]) -> None:
     """Refuse data that the task cannot learn from."""
-    if task.data_kind != data.kind:
+    if task.data_type != data.data_type:
         raise UserError(
-            f"task={config['task']['name']} needs {task.data_kind} data, but data={config['data'].get('choice')} "
-            f"is {data.kind} data"
+            f"task={config['task']['name']} needs {task.data_type} data, but data={config['data'].get('choice')} "
+            f"is {data.data_type} data"
         )
 
 

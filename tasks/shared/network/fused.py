@@ -15,7 +15,7 @@ from tasks.shared.records.checkpoint import Checkpoint
 
 
 def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, torch.device]:
-    """The network with the checkpoint's weights, as `ready_to_answer` makes it, and the device that it is on.
+    """The network with the checkpoint's weights, as `prepare_for_inference` makes it, and the device that it is on.
 
     As the final score of a run, `tools/eval.py` and `tools/predict.py` all ask here, they have the same network to the
     last digit.
@@ -34,10 +34,10 @@ def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, to
     task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
     task.check_info(checkpoint.info, str(checkpoint.path))
     keep_heap()
-    return ready_to_answer(task, device, bf16), device
+    return prepare_for_inference(task, device, bf16), device
 
 
-def ready_to_answer(task: Task, device: torch.device, bf16: bool) -> Task:
+def prepare_for_inference(task: Task, device: torch.device, bf16: bool) -> Task:
     """The network in eval mode, made fast; in place.
 
     Batch norm is folded into the convolutions: the same function to float precision. In bf16 convolutions and linear

@@ -1,4 +1,4 @@
-"""An initialisation that lets pictures through a deep network without shortcuts."""
+"""An initialisation that lets images through a deep network without shortcuts."""
 
 import math
 
@@ -15,7 +15,7 @@ def isometric_init(network: nn.Module) -> None:
 
     Pointwise filters are orthogonal; depthwise ones are the identity, or at stride 2 the mean of their window, so that
     subsampling loses no pixels, plus noise, which tells channels apart; full convolutions get He's normal, and linear
-    layers start near zero. After Xiao et al. 2018 (arXiv:1806.05393). From the published init (normal, 0.09) a picture
+    layers start near zero. After Xiao et al. 2018 (arXiv:1806.05393). From the published init (normal, 0.09) an image
     is hard to tell from another after MobileNet's 27 layers, and training from scratch begins on a plateau.
     A deviation from the paper, for short runs.
     """

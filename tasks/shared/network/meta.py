@@ -17,7 +17,7 @@ NODES = ("task", "backbone", "trainer")  # what makes a network, besides the res
 
 
 def network_config(config: DictConfig) -> dict[str, Any]:
-    """What makes the network of a composed config, as plain data; where its pictures lie need not be set.
+    """What makes the network of a composed config, as plain data; where its images lie need not be set.
 
     Raises UserError for a key that is missing there, or that cannot be resolved.
     """
@@ -31,7 +31,7 @@ def meta_network(config: dict[str, Any], num_classes: int) -> Task:
 
 
 def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
-    """What the network that a run's config describes costs for one picture."""
+    """What the network that a run's config describes costs for one image."""
     return count_cost(meta_network(config, num_classes), config["resolution"])
 
 

@@ -1,4 +1,4 @@
-"""The head that the whole picture has one answer of: pooling and a linear layer (Table 1's last rows)."""
+"""The head that the whole image has one answer of: pooling and a linear layer (Table 1's last rows)."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +12,7 @@ class PooledHead(nn.Linear):
     Args:
         backbone: what it reads, by its `feature_info`.
         num_classes: outputs; there is no background class.
-        resolution: side of the square input picture in pixels.
+        resolution: side of the square input image in pixels.
         dropout: share of features that training drops (TF-slim keeps 0.999).
         least: fewest outputs that make sense: of classes two.
 

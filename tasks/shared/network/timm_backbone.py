@@ -96,7 +96,7 @@ class TimmBackbone(Backbone):
         self.channels_last = getattr(net, "output_fmt", "NCHW") == "NHWC"  # timm's own word on its maps
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """Maps of normalised pictures: (B, 3, H, W) float to a dict from tap name to (B, channels, h, w).
+        """Maps of normalised images: (B, 3, H, W) float to a dict from tap name to (B, channels, h, w).
 
         h and w are about H / stride; some models round down where MobileNet rounds up.
         """

@@ -89,15 +89,15 @@ def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) 
     log.info("init: not taken from it: %s", ", ".join(sorted(left_out)) or "nothing")
 
 
-def warn_if_seen(data: Data, source: Checkpoint | None, backbone: dict[str, Any]) -> None:
-    """Say so where a network starts from weights that know pictures of the validation split.
+def warn_of_leaks(data: Data, source: Checkpoint | None, backbone: dict[str, Any]) -> None:
+    """Say so where a network starts from weights that know images of the validation split.
 
     backbone: the config's node; what it loads by itself, timm's weights, comes from ImageNet.
     """
     loaded = "imagenet" if backbone.get("pretrained") or backbone.get("checkpoint") else None
     choice = loaded if source is None else source.config["data"]["choice"]
-    if choice in data.seen_in:
-        log.warning("warning: %s", data.seen_in[choice])
+    if choice in data.leak_warnings:
+        log.warning("warning: %s", data.leak_warnings[choice])
 
 
 def freeze(task: Task, up_to: str | None, batch_norm: bool) -> list[nn.Module]:

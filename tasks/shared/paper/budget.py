@@ -15,7 +15,7 @@ from tasks.shared.paper.grids import Cell, Grid
 
 @dataclass(frozen=True)
 class Sized:
-    """A network of a width multiplier and a resolution in pixels, and its cost for one picture."""
+    """A network of a width multiplier and a resolution in pixels, and its cost for one image."""
 
     alpha: float
     resolution: int
@@ -24,7 +24,7 @@ class Sized:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits: mult-adds of one picture, and all learnable parameters; None for no limit."""
+    """Limits: mult-adds of one image, and all learnable parameters; None for no limit."""
 
     mult_adds: float | None = None
     parameters: float | None = None
@@ -39,8 +39,8 @@ class Budget:
         return all(limit is None or count <= limit for limit, count in limits)
 
     def __str__(self) -> str:
-        told = {"mult-adds": self.mult_adds, "learnable parameters": self.parameters}
-        return " and ".join(f"{limit:,.15g} {name}" for name, limit in told.items() if limit is not None)
+        limits = {"mult-adds": self.mult_adds, "learnable parameters": self.parameters}
+        return " and ".join(f"{limit:,.15g} {name}" for name, limit in limits.items() if limit is not None)
 
 
 def _is_positive(value: object) -> bool:

@@ -151,10 +151,10 @@ def _tables(settings: dict[str, Any], command: str) -> None:
         text = as_text([sheet_lines(sheet) for sheet in sheets], _at_terminal(settings))
     _write(text, settings["output"])
     if alarms := [alarm for sheet in sheets for alarm in sheet.alarms]:
-        told = "\n".join([f"{len(alarms)} figures do not come out as they are known to", *alarms])
+        message = "\n".join([f"{len(alarms)} figures do not come out as they are known to", *alarms])
         if settings["check"]:
-            raise UserError(told)
-        log.warning("%s", told)
+            raise UserError(message)
+        log.warning("%s", message)
 
 
 def _figures(settings: dict[str, Any], accuracies: "Accuracies | None") -> str:

@@ -11,15 +11,15 @@ BODY = "backbone"
 
 
 def times(layer: LayerCost) -> int:
-    """How often a layer runs for one picture: those of a second stage run for each of its proposals."""
-    spots = 1 if layer.kind == "linear" else math.prod(layer.output_size[1:])
+    """How often a layer runs for one image: those of a second stage run for each of its proposals."""
+    spots = 1 if layer.type == "linear" else math.prod(layer.output_size[1:])
     return layer.mult_adds // (layer.weights * spots)
 
 
 def stage(layer: LayerCost) -> str:
     """The part of the network that a layer is in, by its name: `backbone`, `head.extras`; and how often it runs."""
     parts = layer.name.split(".")
-    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    numbers = [position for position, part in enumerate(parts) if part.isdigit()]
     name = ".".join(parts[: numbers[0]]) if numbers and parts[0] != BODY else parts[0]
     return name if times(layer) == 1 else f"{name}, {times(layer)} times"
 
@@ -28,7 +28,7 @@ def cost_grids(title: str, cost: Cost) -> list[Grid]:
     """Three tables: layers, stages, and the shares of Table 2. title: of what."""
     total = ["all", "", "", "", f"{cost.mult_adds:,}", f"{cost.weights:,}"]
     rows = [
-        [layer.name, layer.kind, "x".join(map(str, layer.output_size)), f"{times(layer)}",
+        [layer.name, layer.type, "x".join(map(str, layer.output_size)), f"{times(layer)}",
          f"{layer.mult_adds:,}", f"{layer.weights:,}"]
         for layer in cost.layers
     ]  # fmt: skip
@@ -40,7 +40,7 @@ def cost_grids(title: str, cost: Cost) -> list[Grid]:
     return [
         Grid(title, headers, _cells([*rows, total])),
         _group_grid("By stage", "stage", cost, stage),
-        _group_grid("By kind of layer, as Table 2", "kind", cost, lambda layer: layer.kind, note),
+        _group_grid("By kind of layer, as Table 2", "kind", cost, lambda layer: layer.type, note),
     ]
 
 
@@ -72,7 +72,7 @@ def _cells(rows: list[list[str]]) -> list[list[Cell]]:
 
 def cost_data(cost: Cost) -> dict[str, Any]:
     """The same as plain data."""
-    groups = {"stages": group(cost, stage), "kinds": group(cost, lambda layer: layer.kind)}
+    groups = {"stages": group(cost, stage), "kinds": group(cost, lambda layer: layer.type)}
     return {
         "mult_adds": cost.mult_adds,
         "weights": cost.weights,
@@ -82,7 +82,7 @@ def cost_data(cost: Cost) -> dict[str, Any]:
             for name, sums in groups.items()
         },
         "layers": [
-            {"name": layer.name, "kind": layer.kind, "stage": stage(layer), "output": list(layer.output_size),
+            {"name": layer.name, "kind": layer.type, "stage": stage(layer), "output": list(layer.output_size),
              "times": times(layer), "mult_adds": layer.mult_adds, "weights": layer.weights}
             for layer in cost.layers
         ],

@@ -75,7 +75,7 @@ def last_layer(counter: Counter, network: Network) -> Count:
 
 
 def without_fc(counter: Counter, network: Network) -> Count:
-    return _sum(layer for layer in counter.cost(network).layers if layer.kind != "linear")
+    return _sum(layer for layer in counter.cost(network).layers if layer.type != "linear")
 
 
 def with_1000_classes(counter: Counter, network: Network) -> Count:
@@ -102,10 +102,10 @@ def wide_start(counter: Counter, network: Network) -> Count:
     return Count(cost.mult_adds, cost.weights)
 
 
-def share_of(kind: str, counter: Counter, network: Network) -> Count:
+def share_of(type: str, counter: Counter, network: Network) -> Count:
     """Of all mult-adds and parameters, those in layers of a kind."""
     every = counter.cost(network)
-    chosen = _sum(layer for layer in every.layers if layer.kind == kind)
+    chosen = _sum(layer for layer in every.layers if layer.type == type)
     return Count(Fraction(chosen.mult_adds, every.mult_adds), Fraction(chosen.parameters, every.weights))
 
 
@@ -118,7 +118,7 @@ READINGS: dict[str, Callable[[Counter, Network], Count]] = {
     "with 1000 classes": with_1000_classes,
     "counted twice": counted_twice,
     "with a 16-channel first layer": wide_start,
-    **{f"share of {kind}": partial(share_of, kind) for kind in KINDS},
+    **{f"share of {type}": partial(share_of, type) for type in KINDS},
 }
 
 

@@ -12,7 +12,7 @@ INTRODUCTION = """\
 
 Made by `{command}`, which counts every figure of ours anew, on the networks themselves.
 
-Mult-adds are multiply-accumulates of convolutions and linear layers for one picture; bias, batch norm and pooling are
+Mult-adds are multiply-accumulates of convolutions and linear layers for one image; bias, batch norm and pooling are
 free. Parameters are the weights of those layers, without biases and batch norm, where no note says otherwise. Both are
 of the network that `experiment=` composes, with as many classes as the paper's; of other networks, torchvision's.
 
@@ -44,7 +44,7 @@ def tables_document(sheets: Sequence[Sheet], command: str) -> str:
 
 
 def figures_section(folder: str, files: Sequence[str], accuracies: bool) -> str:
-    """files: two pictures in `folder`, which is told from where the document lies; accuracies: of runs, or none."""
+    """files: two images in `folder`, which is told from where the document lies; accuracies: of runs, or none."""
     first, second = files
     return FIGURES.format(folder=folder, first=first, second=second, about=ACCURACIES if accuracies else COSTS_ALONE)
 

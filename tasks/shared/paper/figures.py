@@ -67,11 +67,11 @@ def draw_figures(runs: str | None, output: str | None, paper: bool) -> list[Path
     return [folder / f"{name}.png" for name in figures]
 
 
-def write_figure(figure: Figure, place: Path) -> None:
+def write_figure(figure: Figure, path: Path) -> None:
     """As .png and .svg, the same bytes each time."""
-    with rc_context({"svg.hashsalt": place.name}):
+    with rc_context({"svg.hashsalt": path.name}):
         for suffix, metadata in (("png", {}), ("svg", {"Date": None})):
-            file = place.with_name(f"{place.name}.{suffix}")
+            file = path.with_name(f"{path.name}.{suffix}")
             save_figure(file, figure, "output", dpi=150, metadata=metadata)
             log.info("written: %s", file)
 
@@ -133,12 +133,12 @@ def _plain_numbers(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
-def _draw(axes: Axes, places: dict[Point, tuple[float, float]], series: dict[Point, tuple[Any, ...]]) -> None:
+def _draw(axes: Axes, positions: dict[Point, tuple[float, float]], series: dict[Point, tuple[Any, ...]]) -> None:
     """A line through the points of each source, variant and series, each point labelled; and the legend.
 
-    places: x and y. series: what it is sorted by, and last its name.
+    positions: x and y. series: what it is sorted by, and last its name.
     """
-    sources = sorted({p.source for p in places}, key=lambda source: (source == PAPER, source))
+    sources = sorted({p.source for p in positions}, key=lambda source: (source == PAPER, source))
     fills: dict[str, Any] = dict(zip(sources, cycle(FILLS), strict=False)) | {PAPER: "none"}
     names = sorted(set(series.values()))
     styles: dict[tuple[Any, ...], dict[str, Any]] = {
@@ -146,17 +146,19 @@ def _draw(axes: Axes, places: dict[Point, tuple[float, float]], series: dict[Poi
         for name, marker, colour, line in zip(names, cycle(MARKERS), cycle(COLOURS), cycle(LINES), strict=False)
     }
     groups: dict[tuple[Any, ...], list[Point]] = {}
-    for point in sorted(places, key=lambda p: places[p]):
+    for point in sorted(positions, key=lambda p: positions[p]):
         groups.setdefault((point.source, point.variant, series[point]), []).append(point)
     for (source, _, name), group in groups.items():
-        xs, ys = zip(*(places[p] for p in group), strict=True)
+        xs, ys = zip(*(positions[p] for p in group), strict=True)
         look = MARKER | {"fillstyle": fills[source], "linewidth": 0.8, "label": source} | styles[name]
         axes.plot(xs, ys, **look)
-    told = [source for source in sources if source != COUNTED]  # which has the figure for itself
-    handles = [Line2D([], [], **MARKER, fillstyle=fills[s], marker="o", color="black", ls="", label=s) for s in told]
+    shown = [source for source in sources if source != COUNTED]  # which has the figure for itself
+    handles = [Line2D([], [], **MARKER, fillstyle=fills[s], marker="o", color="black", ls="", label=s) for s in shown]
     handles += [Line2D([], [], **MARKER, **styles[name], label=name[-1]) for name in names]
     figure = axes.get_figure()
     assert isinstance(figure, Figure)
     figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=3.5, frameon=False)
-    labelled = sorted(places, key=lambda p: p.source == PAPER)
-    label_points(figure, axes, [(*places[p], p.label, "dimgray" if p.source == PAPER else "black") for p in labelled])
+    labelled = sorted(positions, key=lambda p: p.source == PAPER)
+    label_points(
+        figure, axes, [(*positions[p], p.label, "dimgray" if p.source == PAPER else "black") for p in labelled]
+    )

@@ -4,7 +4,7 @@ from tasks.shared.paper.rows import CUT, ROUNDED, Comparator, Preset, Printed, R
 
 ACCURACY, METRIC = "top-1 %", "top1"
 SWAPPED = "The paper's 1.19 is a digit swap of 1.91: its own column adds up to 100 with that alone."
-RHO = "rho = 0.714 is a picture of 160 pixels, whose map here has the side D_F = 10."
+RHO = "rho = 0.714 is an image of 160 pixels, whose map here has the side D_F = 10."
 NO_FC = "The printed figure leaves the last, fully connected layer out; every 3x3 and 1x1 pair is one 3x3 convolution."
 SHALLOW = "The five 512 -> 512 layers of stride 1 are left out."
 GOOGLENET = "torchvision's network, whose 5x5 branches are 3x3."
@@ -13,10 +13,10 @@ TWICE = "The printed figure counts a multiply-accumulate as two operations, abou
 MOBILENET = Preset("table6_1.0", 1000)
 
 
-def share(kind: str, mult_adds: str, parameters: str, known: str = ROUNDED, notes: tuple[str, ...] = ()) -> Row:
+def share(layer_type: str, mult_adds: str, parameters: str, known: str = ROUNDED, notes: tuple[str, ...] = ()) -> Row:
     """A row of Table 2; known: the verdict on its mult-adds."""
-    reading = (f"share of {kind}",)
-    return Row(kind, MOBILENET, Printed(mult_adds, reading, known), Printed(parameters, reading), notes=notes)
+    reading = (f"share of {layer_type}",)
+    return Row(layer_type, MOBILENET, Printed(mult_adds, reading, known), Printed(parameters, reading), notes=notes)
 
 
 def layer(name: str, network: Preset, mult_adds: str, parameters: str, notes: tuple[str, ...] = ()) -> Row:

@@ -36,22 +36,22 @@ def label_points(figure: Figure, axes: Axes, labels: Sequence[tuple[float, float
         note = axes.annotate(text, (x, y), (0, 0), textcoords="offset points", fontsize=SIZE, color=colour)
         note.set_path_effects([withStroke(linewidth=2, foreground="white")])
 
-        def cost(place: tuple[int, int], note: Any = note) -> int:
+        def cost(offset: tuple[int, int], note: Any = note) -> int:
             """How much the label hides there, and how far off it is."""
-            _move(note, place)
+            _move(note, offset)
             box = note.get_window_extent()
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
             covered = sum(box.overlaps(other) for other in taken)
             crossed = sum(path.intersects_bbox(box, filled=False) for path in lines)
-            return 6 * covered + 20 * (not inside) + 2 * crossed + abs(place[0]) + abs(place[1])
+            return 6 * covered + 20 * (not inside) + 2 * crossed + abs(offset[0]) + abs(offset[1])
 
         best = min(PLACES, key=cost)
         _move(note, best)
         taken.append(note.get_window_extent())
 
 
-def _move(note: Any, place: tuple[int, int]) -> None:
-    right, up = place
+def _move(note: Any, offset: tuple[int, int]) -> None:
+    right, up = offset
     note.set_position((GAP * right, GAP * up))
     note.set_horizontalalignment("left" if right > 0 else "right" if right < 0 else "center")
     note.set_verticalalignment("center")

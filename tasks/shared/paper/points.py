@@ -114,7 +114,7 @@ def order(point: Point) -> tuple[Any, ...]:
 def print_points(points: Iterable[Point]) -> None:
     """A table for each source, in the order of the points."""
     for source, group in groupby(points, key=lambda p: p.source):
-        table = PlainTable(title=f"{source}: costs of one picture", title_justify="left", box=SIMPLE)
+        table = PlainTable(title=f"{source}: costs of one image", title_justify="left", box=SIMPLE)
         for name in ("alpha", "pixels", "mult-adds M", "weights M", "top-1 %", "top-5 %"):
             table.add_column(name, justify="left" if name == "alpha" else "right", no_wrap=name != "alpha")
         table.add_column("run", overflow="fold")

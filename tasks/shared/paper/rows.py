@@ -22,7 +22,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Comparator:
-    """A network of torchvision's by its name there; size: side of the input picture in pixels."""
+    """A network of torchvision's by its name there; size: side of the input image in pixels."""
 
     name: str
     num_classes: int = 1000

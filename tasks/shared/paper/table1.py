@@ -46,7 +46,7 @@ def sheet(counter: Counter) -> Sheet:
     """Table 1's rows in the order in which they run, and how many layers have weights."""
     config = counter.config(NETWORK)
     ours = run_layers(meta_network(config, NETWORK.num_classes), config["resolution"])
-    counts = [sum(row[0].startswith(kind) for row in ours) for kind in ("Conv /", "Conv dw", "FC")]
+    counts = [sum(row[0].startswith(prefix) for row in ours) for prefix in ("Conv /", "Conv dw", "FC")]
     lines = [_line("layers with weights", (str(sum(counts)),), (LAYERS,), columns=("number",))]
     for number, (found, printed) in enumerate(zip_longest(ours, PRINTED, fillvalue=("none", "", ""))):
         lines.append(_line(str(number + 1), found, printed, "type / stride" if number == WRONG else ""))

@@ -21,20 +21,20 @@ def judge(printed: Printed, unit: str, counts: Sequence[Number]) -> tuple[str, S
     for reading, count, value in zip(printed.readings, counts, values, strict=True):
         if relation := _relation(value, printed):
             if reading == printed.readings[0]:
-                return _told(relation, relation, "equal", printed)
-            return _told(f"{relation}, {reading}", f"{relation}, {reading} ({count:,})", "equal", printed)
+                return _verdict(relation, relation, "equal", printed)
+            return _verdict(f"{relation}, {reading}", f"{relation}, {reading} ({count:,})", "equal", printed)
     gaps = [_percent(float(100 * (value / Decimal(printed.text) - 1))) for value in values]
     others = list(zip(printed.readings[1:], counts[1:], gaps[1:], strict=True))
     text = ", ".join([f"differs by {gaps[0]}", *(f"{reading} by {gap}" for reading, _, gap in others)])
-    told = [f"differs by {gaps[0]}", *(f"{reading} ({count:,}) by {gap}" for reading, count, gap in others)]
-    return _told(text, ", ".join([*filter(None, [printed.why]), *told]), "differs", printed)
+    message = [f"differs by {gaps[0]}", *(f"{reading} ({count:,}) by {gap}" for reading, count, gap in others)]
+    return _verdict(text, ", ".join([*filter(None, [printed.why]), *message]), "differs", printed)
 
 
 def _percent(gap: float) -> str:
     return f"{gap:+.1f} %" if abs(gap) >= 0.05 else f"{gap:+.1g} %"
 
 
-def _told(text: str, shown: str, state: State, printed: Printed) -> tuple[str, State]:
+def _verdict(text: str, shown: str, state: State, printed: Printed) -> tuple[str, State]:
     return (shown, state) if text == printed.known else (f"DIFFERS: {shown}; known as: {printed.known}", "alarm")
 
 

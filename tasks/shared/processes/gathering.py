@@ -1,4 +1,4 @@
-"""What several processes found out about their pictures, brought together."""
+"""What several processes found out about their images, brought together."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ import torch.distributed as dist
 
 
 def gathered(indices: list[int], *columns: list[Any]) -> list[list[Any]]:
-    """Under DDP: `indices` and `columns` of the pictures of all processes, by index; otherwise as they are.
+    """Under DDP: `indices` and `columns` of the images of all processes, by index; otherwise as they are.
 
-    indices: of the pictures in the data, so that figures and files are the same whatever process had which. columns:
+    indices: of the images in the data, so that figures and files are the same whatever process had which. columns:
     lists as long, or empty in all processes.
     """
     if not dist.is_initialized() or dist.get_world_size() == 1:

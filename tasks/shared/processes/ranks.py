@@ -11,7 +11,7 @@ from pathlib import Path
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING, Any
 
-from tasks.shared.errors import AlreadyTold, Lost, UserError
+from tasks.shared.errors import AlreadyReported, Lost, UserError
 from tasks.shared.processes.failures import cause_of, resume_hint
 from tasks.shared.terminal.escaped import escaped
 
@@ -48,13 +48,13 @@ def failing_as_one(trainer: "Trainer", folder: Path) -> Iterator[None]:
         from torch.distributed import DistError
 
         lost = isinstance(error, DistError) or "by peer" in str(error)  # NCCL's and gloo's
-        told = not _create(first, LOST if not isinstance(error, UserError) or error.lost else "")
+        reported = not _create(first, LOST if not isinstance(error, UserError) or error.lost else "")
         if trainer.is_global_zero:
-            ended = _end_others(trainer, patience=LAST_WORDS if told or lost else 0)
-            if lost and not told and (killed := [status for status in ended if status < 0]):
+            ended = _end_others(trainer, patience=LAST_WORDS if reported or lost else 0)
+            if lost and not reported and (killed := [status for status in ended if status < 0]):
                 raise Lost(_killed(killed[0], folder)) from error
-        if told and (lost or isinstance(error, UserError) or cause_of(error)):
-            raise AlreadyTold(_read(first) == LOST) from error
+        if reported and (lost or isinstance(error, UserError) or cause_of(error)):
+            raise AlreadyReported(_read(first) == LOST) from error
         raise
     except BaseException:  # a signal
         if trainer.world_size > 1 and trainer.is_global_zero:
@@ -74,7 +74,7 @@ def _watch(trainer: "Trainer", folder: Path) -> None:
         if not trainer.is_global_zero:
             if os.getppid() == parent:
                 continue
-            told = "the first process was killed or has ended"
+            message = "the first process was killed or has ended"
         else:
             launcher = trainer.strategy.launcher
             if launched := getattr(launcher, "procs", []):
@@ -85,11 +85,11 @@ def _watch(trainer: "Trainer", folder: Path) -> None:
                 return  # they have been ended
             if not (failed := [status for other in others if (status := other.poll())]):
                 continue
-            told = _killed(failed[0], folder)
+            message = _killed(failed[0], folder)
         time.sleep(LAST_WORDS)
         if _create(folder / "failed", LOST):
             hint = "" if trainer.is_global_zero else resume_hint(folder)
-            print(f"error: {escaped(told + hint)}", file=sys.stderr, flush=True)
+            print(f"error: {escaped(message + hint)}", file=sys.stderr, flush=True)
         if trainer.is_global_zero:
             _end_others(trainer, patience=0)
         os._exit(1)

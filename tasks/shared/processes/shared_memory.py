@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 PLACE = Path("/dev/shm")
 PREFETCHED = 2  # batches that each loader process has ready or in the making
 HELD = 2  # batches that the main process has taken: the one it works on, and the one it loads to its device
-BESIDE = 4096  # bytes a picture for the tensors among its targets, each at least a page
+BESIDE = 4096  # bytes an image for the tensors among its targets, each at least a page
 
 
 def free_bytes() -> int | None:
@@ -45,13 +45,15 @@ def fitting_workers(workers: int, batch_size: int, resolution: int, asked: bool)
     if free >= _needed(workers, batch):
         return workers
     fitting = max((free // batch - HELD) // PREFETCHED, 0)
-    told = f"loader processes need {_mb(_needed(workers, batch))} of {PLACE}, where {_mb(free)} are free"
+    message = f"loader processes need {_mb(_needed(workers, batch))} of {PLACE}, where {_mb(free)} are free"
     if asked:
         raise UserError(
-            f"data.workers={workers}: {told}; give data.workers={fitting}, smaller batches "
+            f"data.workers={workers}: {message}; give data.workers={fitting}, smaller batches "
             f"(data.batch_size, data.val_batch_size), or more of it (docker run --shm-size)"
         )
-    log.warning("data.workers: %d %s; %d take their place (docker run --shm-size gives more)", workers, told, fitting)
+    log.warning(
+        "data.workers: %d %s; %d take their place (docker run --shm-size gives more)", workers, message, fitting
+    )
     return fitting
 
 

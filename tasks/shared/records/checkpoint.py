@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from backbone.sources.torch_archive import load_archive
-from tasks.shared.config.carried import check_config, check_contents_kinds, check_info
+from tasks.shared.config.carried import check_config, check_contents_types, check_info
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import whole_file
 
@@ -34,22 +34,22 @@ class Checkpoint:
     more: dict[str, Any] = field(default_factory=dict)
 
 
-def find_checkpoint(place: str | Path, *names: str) -> Path:
-    """A checkpoint's path: `place` itself, or of the run folder `place` the first `checkpoints/<name>.ckpt` there is.
+def find_checkpoint(source: str | Path, *names: str) -> Path:
+    """A checkpoint's path: `source` itself, or of the run folder `source` the first `checkpoints/<name>.ckpt` there is.
 
     names: `"best"`, and `"last"` for a run that was stopped before it was first validated, unless given.
     """
-    path, names = Path(place), names or ("best", "last")
+    path, names = Path(source), names or ("best", "last")
     if path.is_dir():
         files = [path / "checkpoints" / f"{name}.ckpt" for name in names]
         found = [file for file in files if file.is_file()]
         if not found:
-            raise UserError(f"{place}: no run folder, it holds no checkpoints/{names[0]}.ckpt")
+            raise UserError(f"{source}: no run folder, it holds no checkpoints/{names[0]}.ckpt")
         if found[0] != files[0]:
-            log.info("%s has no %s yet: taking %s", place, files[0].name, found[0].name)
+            log.info("%s has no %s yet: taking %s", source, files[0].name, found[0].name)
         path = found[0]
     if not path.is_file():
-        raise UserError(f"{place}: no such checkpoint")
+        raise UserError(f"{source}: no such checkpoint")
     return path
 
 
@@ -85,7 +85,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     resumable = "optimizer_states" in content
     config = check_config(ours["config"], str(path))
     check_info(ours["info"], ours["num_classes"], str(path))
-    check_contents_kinds(ours.get("contents"), str(path))
+    check_contents_types(ours.get("contents"), str(path))
     more = {key: ours.get(key) for key in ("next_epoch", "contents")}
     return Checkpoint(path, config, ours["info"], ours["num_classes"], weights, resumable, more)
 
@@ -96,8 +96,8 @@ def named_tensors(state: Any, path: object) -> dict[str, Tensor]:
         raise UserError(f"{path}: its state_dict is a {type(state).__name__}; expected tensors by name")
     for name, value in state.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            told = f"{str(name)[:80]!r} of it is a {type(value).__name__}"
-            raise UserError(f"{path}: its state_dict: {told}; expected tensors by name")
+            message = f"{str(name)[:80]!r} of it is a {type(value).__name__}"
+            raise UserError(f"{path}: its state_dict: {message}; expected tensors by name")
     return state
 
 

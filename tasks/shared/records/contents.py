@@ -15,10 +15,10 @@ log = logging.getLogger(__name__)
 
 
 def content_of(dataset: Dataset) -> dict[str, Any]:
-    """How many pictures a data set has, and a digest of its names and labels where it hands them out.
+    """How many images a data set has, and a digest of its names and labels where it hands them out.
 
     dataset: one with `contents()` gives arrays that tell it from others, of names that stay the same where the folder
-    is moved; of any other the pictures are counted.
+    is moved; of any other the images are counted.
     """
     found: dict[str, Any] = {"pictures": len(dataset)}  # type: ignore[arg-type]
     if hasattr(dataset, "contents"):
@@ -35,20 +35,20 @@ def check_contents(before: Any, now: dict[str, Any], choice: Any, other_data: bo
     """Tell how the data of a run that goes on differ from those that it began with.
 
     before, now: `content_of` by split; before is as a checkpoint carries it, None in those of older versions.
-    Raises UserError where another number of training pictures would make other epochs, unless other_data.
+    Raises UserError where another number of training images would make other epochs, unless other_data.
     """
     for split, new in now.items():
         old = before.get(split) if isinstance(before, dict) else None
         if not isinstance(old, dict) or old == new:
             continue
         counts = old.get("pictures"), new["pictures"]
-        told = f"data={choice}: the run began with {counts[0]} pictures in {split}, now there are {counts[1]}"
+        message = f"data={choice}: the run began with {counts[0]} images in {split}, now there are {counts[1]}"
         if counts[0] == counts[1]:
-            told = (
-                f"data={choice}: the {counts[1]} pictures in {split} have other names or labels than the run began with"
+            message = (
+                f"data={choice}: the {counts[1]} images in {split} have other names or labels than the run began with"
             )
         elif split == "train" and not other_data:
             raise UserError(
-                f"{told}; give back what is missing (data.root=...), or go on all the same: other_data=true"
+                f"{message}; give back what is missing (data.root=...), or go on all the same: other_data=true"
             )
-        log.warning("warning: %s", told)
+        log.warning("warning: %s", message)

@@ -40,9 +40,9 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
         else:
             runs.append(Run(file.parent, check_config(config, str(file)), read_metrics(file.parent / METRICS)))
     if not runs:
-        kind = "" if task is None else f" of task={task}"
+        of_task = "" if task is None else f" of task={task}"
         raise UserError(
-            f"runs={folder}: no finished run{kind} in it or below it; expected folders that tools/train.py "
+            f"runs={folder}: no finished run{of_task} in it or below it; expected folders that tools/train.py "
             f"has written, which hold {CONFIG} and {METRICS}"
         )
     return runs

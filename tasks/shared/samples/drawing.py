@@ -1,7 +1,7 @@
 """What the drawn sample data sets have in common: colours, noise, cluttered backgrounds, a camera's faults.
 
-Every function takes its randomness from `rng` alone, so that the same seed gives the same picture. A change here
-changes the pictures of every sample: raise their versions.
+Every function takes its randomness from `rng` alone, so that the same seed gives the same image. A change here
+changes the images of every sample: raise their versions.
 """
 
 import colorsys
@@ -30,10 +30,10 @@ def noise(rng: np.random.Generator, width: int, height: int, cell: int, strength
     return np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
 
 
-def lighten(picture: Image.Image, light: np.ndarray) -> Image.Image:
+def lighten(image: Image.Image, light: np.ndarray) -> Image.Image:
     """Add `light` [height, width], about -100..100, to every channel."""
     grey = Image.fromarray((128 + light).clip(0, 255).astype(np.uint8))
-    return ImageChops.add(picture, Image.merge("RGB", (grey, grey, grey)), offset=-128)
+    return ImageChops.add(image, Image.merge("RGB", (grey, grey, grey)), offset=-128)
 
 
 def background(
@@ -53,17 +53,17 @@ def background(
         (middle_x, middle_y), (wide, high), tilt = rng.uniform(-1, 1, 2), rng.uniform(0.08, 0.3, 2), rng.uniform(-1, 1)
         distance = ((x - middle_x) / wide + tilt * (y - middle_y) / high) ** 2 + ((y - middle_y) / high) ** 2
         canvas += (any_colour(rng, saturation) - canvas) * (rng.uniform(0.2, 0.7) * np.exp(-(distance**2)))[..., None]
-    picture = Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+    image = Image.fromarray(canvas.clip(0, 255).astype(np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
 
     light = noise(rng, width, height, 2, 11)
     if rng.random() < 0.4:  # a weave: stripes alone must not mean an object
         angle, pitch = rng.uniform(0, np.pi), rng.uniform(0.15, 0.5)  # radians per pixel
         across, down = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)[:, None]
         light = light + rng.uniform(6, 16) * np.sin(pitch * (math.cos(angle) * across + math.sin(angle) * down))
-    picture = lighten(picture, light)
+    image = lighten(image, light)
 
-    picture = picture.resize((2 * width, 2 * height), Image.Resampling.NEAREST)  # for smooth edges, reduced below
-    draw, sides = ImageDraw.Draw(picture, "RGBA"), np.array([2 * width, 2 * height])
+    image = image.resize((2 * width, 2 * height), Image.Resampling.NEAREST)  # for smooth edges, reduced below
+    draw, sides = ImageDraw.Draw(image, "RGBA"), np.array([2 * width, 2 * height])
     for _ in range(rng.integers(5, 14)):
         ends = rng.uniform(-0.1, 1.1, (2, 2)) * sides
         draw.line(
@@ -78,12 +78,12 @@ def background(
     corners = np.stack([np.cos(turns), np.sin(turns)], 2) * rng.uniform(4, 13, (count, 6, 1))
     for polygon in corners + rng.uniform(0, 1, (count, 1, 2)) * sides:
         draw.polygon(polygon[: rng.integers(3, 7)].ravel().tolist(), any_colour(rng, saturation))
-    return picture.reduce(2)
+    return image.reduce(2)
 
 
-def photograph(rng: np.random.Generator, picture: Image.Image) -> Image.Image:
+def photograph(rng: np.random.Generator, image: Image.Image) -> Image.Image:
     """As a camera would take it: some contrast and brightness lost or gained, and grain."""
     contrast, brightness = rng.uniform(0.8, 1.1), rng.uniform(-14, 14)
-    picture = picture.point([round(128 + brightness + (level - 128) * contrast) for level in range(256)] * 3)
-    grain = rng.integers(-100, 101, (picture.height, picture.width), np.int8) * np.float32(rng.uniform(0.03, 0.12))
-    return lighten(picture, grain)
+    image = image.point([round(128 + brightness + (level - 128) * contrast) for level in range(256)] * 3)
+    grain = rng.integers(-100, 101, (image.height, image.width), np.int8) * np.float32(rng.uniform(0.03, 0.12))
+    return lighten(image, grain)

@@ -1,4 +1,4 @@
-"""Pictures that cost a decoder and a resize what photos do, drawn for measurements."""
+"""Images that cost a decoder and a resize what photos do, drawn for measurements."""
 
 import io
 

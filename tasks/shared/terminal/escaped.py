@@ -1,9 +1,9 @@
-"""Texts that may come from strangers' files, for terminals, pictures and diagrams. Imports nothing heavy."""
+"""Texts that may come from strangers' files, for terminals, images and diagrams. Imports nothing heavy."""
 
 import os
 from pathlib import Path
 
-LONGEST = 400  # characters of a name in a picture; to lay out many more takes minutes
+LONGEST = 400  # characters of a name in an image; to lay out many more takes minutes
 
 
 def escaped(text: str) -> str:
@@ -14,7 +14,7 @@ def escaped(text: str) -> str:
 
 
 def one_line(text: str, most: int = LONGEST) -> str:
-    """A name as one line of `most` characters at most, for a picture."""
+    """A name as one line of `most` characters at most, for an image."""
     line = escaped(text[: most + 1]).replace("\n", " ")
     return line if len(line) <= most else f"{line[:most]}..."
 

@@ -21,29 +21,29 @@ from tasks.shared.training.restored import check_restored
 log = logging.getLogger(__name__)
 
 
-def leading(curves: Sequence[str], given: Collection[str]) -> str | None:
-    """The metric that tells better from worse: the first of a task's `curves` that its evaluator gives, if any."""
-    return next((curve for curve in curves if curve in given), None)
+def leading(monitored_metrics: Sequence[str], given: Collection[str]) -> str | None:
+    """The metric that tells better from worse: the first of a task's `monitored_metrics` that its evaluator gives, if any."""
+    return next((name for name in monitored_metrics if name in given), None)
 
 
-def validated_as(trainer: pl.Trainer, curves: Sequence[str]) -> tuple[str, float] | None:
+def validated_as(trainer: pl.Trainer, monitored_metrics: Sequence[str]) -> tuple[str, float] | None:
     """The leading metric and its value at the last validation."""
     metrics = trainer.callback_metrics
-    name = leading(curves, [name.removeprefix("val/") for name in metrics if name.startswith("val/")])
+    name = leading(monitored_metrics, [name.removeprefix("val/") for name in metrics if name.startswith("val/")])
     return None if name is None else (name, float(metrics[f"val/{name}"]))
 
 
 class Checkpoints(Callback):
     """`last.ckpt` at the start and after every epoch, to resume from; `best.ckpt` by the task's metric, to use.
 
-    Where the evaluator gives none of the task's `curves`, there is no best one.
+    Where the evaluator gives none of the task's `monitored_metrics`, there is no best one.
 
     Both appear whole (`WholeCheckpoints`), so that a stop at any moment, even a kill, leaves whole files: an
     interrupted run resumes at the beginning of the epoch that it was in.
     """
 
-    def __init__(self, folder: Path, curves: Sequence[str], resumed: bool):
-        self.folder, self.curves, self.resumed = folder, curves, resumed
+    def __init__(self, folder: Path, monitored_metrics: Sequence[str], resumed: bool):
+        self.folder, self.monitored_metrics, self.resumed = folder, monitored_metrics, resumed
         self.best = -math.inf
         self.validated = False
 
@@ -59,7 +59,7 @@ class Checkpoints(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         module.next_epoch = trainer.current_epoch + 1  # type: ignore[assignment]
-        found = validated_as(trainer, self.curves) if self.validated else None
+        found = validated_as(trainer, self.monitored_metrics) if self.validated else None
         self.validated = False
         if found is not None and found[1] > self.best:
             self.best = found[1]
@@ -112,14 +112,14 @@ class LineProgress(Callback):
         self.total, self.steps = 0.0, 0
 
     def on_train_batch_end(self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, *_: Any) -> None:
-        if outputs:  # nothing where every picture of the batch was skipped
+        if outputs:  # nothing where every image of the batch was skipped
             self.total, self.steps = self.total + outputs["loss"], self.steps + 1
 
     def on_validation_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         self.validated = True
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        found = validated_as(trainer, module.task.curves) if self.validated else None  # type: ignore[union-attr, arg-type]
+        found = validated_as(trainer, module.task.monitored_metrics) if self.validated else None  # type: ignore[union-attr, arg-type]
         shown = f"  {found[0]} {found[1]:.4f}" if found is not None else ""
         loss, seconds = float(self.total / max(self.steps, 1)), time.monotonic() - self.start
         epoch, peak = trainer.current_epoch + 1, peak_memory()

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from tasks.shared.contract import Batch, Evaluator, Task
-from tasks.shared.distillation.lessons import Lesson
+from tasks.shared.distillation.teacher_targets import TeacherTargets
 from tasks.shared.errors import UserError
 from tasks.shared.records.checkpoint import KEY
 from tasks.shared.training.ema import Ema
@@ -43,7 +43,7 @@ class TrainingModule(pl.LightningModule):
         frozen: Sequence[nn.Module] = (),
         ema_decay: float | None = None,
         channels_last: bool = True,
-        lessons: dict[str, Lesson] | None = None,
+        teacher_targets: dict[str, TeacherTargets] | None = None,
     ):
         super().__init__()
         self.task = task.to(memory_format=torch.channels_last) if channels_last else task  # type: ignore[call-overload]
@@ -51,11 +51,11 @@ class TrainingModule(pl.LightningModule):
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.evaluator = evaluator
         self.config, self.loader = config, loader
-        self.frozen, self.lessons = tuple(frozen), lessons or {}
+        self.frozen, self.teacher_targets = tuple(frozen), teacher_targets or {}
         self.carried = {"config": config, "info": info, "num_classes": num_classes, "contents": contents}
         self.next_epoch = 0  # that a run goes on with from a checkpoint of now
         self.restoring: dict[str, Any] | None = None  # the checkpoint to go on from, until its states are checked
-        self.skipped = 0  # pictures, in this epoch
+        self.skipped = 0  # images, in this epoch
 
     def configure_optimizers(self) -> Any:
         optim = self.config["optim"]
@@ -87,8 +87,8 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Whatever draws from the global generator (dropout) depends on epoch and batch alone, so resuming repeats it.
-        place = (self.config["seed"], self.current_epoch, batch_idx, self.global_rank)
-        seed = int(np.random.default_rng(place).integers(2**62))
+        entropy = (self.config["seed"], self.current_epoch, batch_idx, self.global_rank)
+        seed = int(np.random.default_rng(entropy).integers(2**62))
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # without noting for GPUs who asked, which takes .6 ms
         else:
@@ -96,10 +96,10 @@ class TrainingModule(pl.LightningModule):
 
     def training_step(self, batch: Batch, _: int) -> Tensor | None:
         self.skipped += batch.skipped
-        if not batch.targets:  # every picture of it was unreadable
+        if not batch.targets:  # every image of it was unreadable
             return self._no_loss()
-        if "train" in self.lessons:
-            self.lessons["train"].answer(batch.targets, self.device)
+        if "train" in self.teacher_targets:
+            self.teacher_targets["train"].complete(batch.targets, self.device)
         outputs = self.task(batch.images.contiguous(memory_format=self.memory_format))
         with torch.autocast(self.device.type, enabled=False):
             losses = self.task.loss(outputs, batch.targets)
@@ -118,7 +118,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         if self.skipped:
-            log.warning("epoch %d: %d pictures could not be read", self.current_epoch + 1, self.skipped)
+            log.warning("epoch %d: %d images could not be read", self.current_epoch + 1, self.skipped)
 
     def _stop_at(self, losses: dict[str, Tensor], batch: Batch) -> None:
         parts = ", ".join(f"{name} {value.item():g}" for name, value in losses.items())
@@ -139,7 +139,7 @@ class TrainingModule(pl.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         if batch.targets:
             network = self.task if self.ema is None else self.ema.network
-            update_evaluator(network, self.evaluator, batch, self.lessons.get("val"))
+            update_evaluator(network, self.evaluator, batch, self.teacher_targets.get("val"))
 
     def on_validation_epoch_end(self) -> None:
         self.evaluator.gather()
@@ -163,10 +163,12 @@ class TrainingModule(pl.LightningModule):
         self.restoring = None
 
 
-def update_evaluator(task: Task, evaluator: Evaluator, batch: Batch, lesson: Lesson | None) -> list[Any]:
+def update_evaluator(
+    task: Task, evaluator: Evaluator, batch: Batch, teacher_targets: TeacherTargets | None
+) -> list[Any]:
     """Predict a batch and hand the results to the evaluator, with the teacher's where there is one; returns ours."""
-    if lesson is not None:
-        lesson.answer(batch.targets, batch.images.device)
+    if teacher_targets is not None:
+        teacher_targets.complete(batch.targets, batch.images.device)
     images = batch.images.contiguous(memory_format=torch.channels_last)
     sizes = torch.tensor([target["size"] for target in batch.targets])
     results = task.predict(task(images), sizes)

@@ -18,7 +18,7 @@ from tasks.shared.records.checkpoint import KEY, named_tensors
 
 # Of Lightning: what versions before 2 wrote it moves about by keys that a file may lack.
 VERSION = re.compile(r"(?!0|1\.)\d{1,4}\.\d{1,4}(\.\d{1,4})?((\.dev|\.post|a|b|rc)\d{1,8})?", re.ASCII)
-MOST = 1 << 53  # steps, pictures and updates: beyond it floats do not count
+MOST = 1 << 53  # steps, images and updates: beyond it floats do not count
 TAKEN = ("state_dict", "loops", "callbacks", "optimizer_states", "lr_schedulers", "epoch", "global_step", KEY)
 BEST = "Checkpoints"  # the callback with a state, by the name that Lightning has for it
 LARGE = 1e300
@@ -37,8 +37,13 @@ def check_restored(content: Any, path: object, scaler: str) -> dict[str, Any]:
     version = content.get("pytorch-lightning_version")
     known = isinstance(version, str) and VERSION.fullmatch(version)
     _expect(known, path, "pytorch-lightning_version", version, "a version from 2.0")
-    for key, kind in (("loops", dict), ("callbacks", dict), ("optimizer_states", list), ("lr_schedulers", list)):
-        _expect(isinstance(content.get(key), kind), path, key, content.get(key), f"a {kind.__name__}")
+    for key, expected_type in (
+        ("loops", dict),
+        ("callbacks", dict),
+        ("optimizer_states", list),
+        ("lr_schedulers", list),
+    ):
+        _expect(isinstance(content.get(key), expected_type), path, key, content.get(key), f"a {expected_type.__name__}")
     for key in ("epoch", "global_step"):
         _expect(_counts(content.get(key)), path, key, content.get(key), "a whole number from 0")
     best = content["callbacks"].get(BEST)
@@ -95,21 +100,21 @@ def _optimizer_state(state: Any, optimizer: torch.optim.Optimizer, path: object,
             f"{len(own['param_groups'])} groups of weights")  # fmt: skip
     merged = []
     for n, (group, mine) in enumerate(zip(groups, own["param_groups"], strict=True)):
-        place = f"{key}.param_groups[{n}]"
+        where = f"{key}.param_groups[{n}]"
         found = group.get("params") if isinstance(group, dict) else None
         fits = isinstance(found, list) and all(type(each) is int for each in found) and found == mine["params"]
-        _expect(fits, path, f"{place}.params", found, f"{len(mine['params'])} weights in their order")
-        merged.append(mine | _alike(group, {"lr": mine["lr"]}, path, place))
+        _expect(fits, path, f"{where}.params", found, f"{len(mine['params'])} weights in their order")
+        merged.append(mine | _alike(group, {"lr": mine["lr"]}, path, where))
     weights = [weight for group in optimizer.param_groups for weight in group["params"]]
     _expect(isinstance(kept, dict), path, f"{key}.state", kept, "what is kept of each weight")
     example = _kept_of(optimizer)
     for number, values in kept.items():
-        place = f"{key}.state[{_shown(number)}]"
+        where = f"{key}.state[{_shown(number)}]"
         fits = type(number) is int and 0 <= number < len(weights) and isinstance(values, dict)
-        _expect(fits and (not values or values.keys() == example.keys()), path, place, values,
+        _expect(fits and (not values or values.keys() == example.keys()), path, where, values,
                 f"{', '.join(example) or 'nothing'}, of one of {len(weights)} weights")  # fmt: skip
         for name, value in values.items():
-            _check_kept(value, example[name], weights[number], path, f"{place}.{name}")
+            _check_kept(value, example[name], weights[number], path, f"{where}.{name}")
     filled = sum(bool(values) for values in kept.values())
     together = own["state"] or (isinstance(optimizer, torch.optim.SGD) and filled)  # Adagrad keeps it from the start
     expected = f"what is kept of all {len(weights)} weights"
@@ -177,8 +182,8 @@ def _counts(value: Any) -> bool:
 def _shown(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"a tensor of {tuple(value.shape)}"
-    told = f"a {type(value).__name__}" if isinstance(value, dict | list | tuple | set) else repr(value)
-    return told if len(told) <= 80 else f"{told[:77]}..."
+    shown = f"a {type(value).__name__}" if isinstance(value, dict | list | tuple | set) else repr(value)
+    return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
 def _expect(fits: object, path: object, key: str, value: Any, expected: str) -> None:

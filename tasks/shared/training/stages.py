@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tasks.shared.config.stage_configs import stage_folder
 from tasks.shared.contract import Task, TeacherInfo
-from tasks.shared.distillation.lessons import teachable, teacher_of
+from tasks.shared.distillation.teacher_targets import teachable, teacher_of
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import CONFIG, METRICS, check_plain, claimed, held, remove
 from tasks.shared.files.writing import probe_folder, write_text
@@ -72,10 +72,10 @@ def train_with_stages(
     compared = {name: stage for name, stage in figures.items() if name != teacher}
     if not compared or not is_first_process():
         return metrics
-    curves = task_class(config).curves
-    metrics |= _compare(metrics, compared, curves)
+    monitored_metrics = task_class(config).monitored_metrics
+    metrics |= _compare(metrics, compared, monitored_metrics)
     write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
-    _print_stages({**compared, "this run": metrics}, curves)
+    _print_stages({**compared, "this run": metrics}, monitored_metrics)
     return metrics
 
 
@@ -91,8 +91,8 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
                 probe_folder("output", Path(each["output"]))
             data, named = build_data(each), (each.get("teacher") or {}).get("stage")
             teacher = teacher_of(each) if named is None else promised[str(named)]
-            taught = None if teacher is None else teacher.num_outputs
-            count = task_class(each).count_outputs(data, taught)
+            teacher_dim = None if teacher is None else teacher.num_outputs
+            count = task_class(each).count_outputs(data, teacher_dim)
             check_new(each, count)
             task = build_task(each, count)
             if teacher is not None:
@@ -108,12 +108,12 @@ def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
 def _promise(name: str, task: Task) -> TeacherInfo:
     """What the network of a stage will be, as far as `Task.check_teacher` asks."""
     with torch.no_grad():
-        answers = task.eval()(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
-    if not isinstance(answers, Tensor) or answers.ndim != 2:
+        predictions = task.eval()(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
+    if not isinstance(predictions, Tensor) or predictions.ndim != 2:
         raise UserError(
-            f"teacher.stage={name}: its network does not answer a picture with K numbers; nobody learns from it"
+            f"teacher.stage={name}: its network does not answer an image with K numbers; nobody learns from it"
         )
-    return Promised(f"stage {name}", answers.shape[1])
+    return Promised(f"stage {name}", predictions.shape[1])
 
 
 def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:
@@ -176,11 +176,13 @@ def _go_on(name: str, config: dict[str, Any], folder: Path) -> dict[str, float]:
 
 
 def _compare(
-    metrics: dict[str, float], stages: dict[str, dict[str, float]], curves: tuple[str, ...]
+    metrics: dict[str, float], stages: dict[str, dict[str, float]], monitored_metrics: tuple[str, ...]
 ) -> dict[str, float]:
     """The stages' figures under names of their own, and what the run has gained over each."""
-    figures = {f"{name}_{curve}": stage[curve] for name, stage in stages.items() for curve in curves if curve in stage}
-    best = leading(curves, metrics)
+    figures = {
+        f"{name}_{name}": stage[name] for name, stage in stages.items() for name in monitored_metrics if name in stage
+    }
+    best = leading(monitored_metrics, metrics)
     gains = {
         f"gain_over_{name}": metrics[best] - stage[best]
         for name, stage in stages.items()
@@ -189,8 +191,8 @@ def _compare(
     return figures | gains
 
 
-def _print_stages(rows: dict[str, dict[str, float]], curves: tuple[str, ...]) -> None:
-    table = PlainTable("stage", *curves)
+def _print_stages(rows: dict[str, dict[str, float]], monitored_metrics: tuple[str, ...]) -> None:
+    table = PlainTable("stage", *monitored_metrics)
     for name, figures in rows.items():
-        table.add_row(name, *(f"{figures[curve]:.4f}" if curve in figures else "" for curve in curves))
+        table.add_row(name, *(f"{figures[name]:.4f}" if name in figures else "" for name in monitored_metrics))
     Console().print(table)

@@ -15,17 +15,17 @@ from torch.utils.data import DataLoader
 
 from backbone.kernels import kernels
 from tasks.shared.contract import Data, Task
-from tasks.shared.distillation.lessons import teach, teacher_of
 from tasks.shared.distillation.report import report_student
 from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.distillation.teacher_targets import teach, teacher_of
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import CONFIG, names_in
 from tasks.shared.files.names import same_classes
-from tasks.shared.files.writing import faults_told, make_folder, write_picture, write_text
-from tasks.shared.network.build import build_data, build_task, check_kind, initialise, load_task, task_class
+from tasks.shared.files.writing import make_folder, report_faults, write_image, write_text
+from tasks.shared.network.build import build_data, build_task, check_data_type, initialise, load_task, task_class
 from tasks.shared.network.meta import check_new
 from tasks.shared.network.runtime import keep_heap, pick_device, pick_precision
-from tasks.shared.network.transfer import freeze, source_of, start_from, warn_if_seen
+from tasks.shared.network.transfer import freeze, source_of, start_from, warn_of_leaks
 from tasks.shared.processes.ranks import failing_as_one, is_first_process
 from tasks.shared.records.checkpoint import Checkpoint
 from tasks.shared.records.contents import check_contents, content_of
@@ -55,15 +55,15 @@ def train(
     data = build_data(config)
     teacher = teacher_of(config)
     pl.seed_everything(config["seed"], verbose=False)  # after the teacher, which may draw: a student starts like any
-    taught = None if teacher is None else teacher.num_outputs
-    num_classes = task_class(config).count_outputs(data, taught)
+    teacher_dim = None if teacher is None else teacher.num_outputs
+    num_classes = task_class(config).count_outputs(data, teacher_dim)
     task, info = _student(config, data, num_classes, teacher, resume)
-    lessons = teach(data, teacher, config) if teacher is not None else None
+    teacher_targets = teach(data, teacher, config) if teacher is not None else None
     frozen = freeze(task, config["freeze"]["up_to"], config["freeze"]["batch_norm"])
     evaluator = task.evaluator(data, info)
     train_loader, val_loader = data.train_loader(config["seed"]), data.val_loader(shard=True)
     if len(train_loader) == 0:
-        raise UserError("there are no training pictures for a single batch; expected at least one a process")
+        raise UserError("there are no training images for a single batch; expected at least one a process")
     contents = {"train": content_of(train_loader.dataset), "val": content_of(val_loader.dataset)}
     if resume is not None:
         check_contents(resume.more.get("contents"), contents, config["data"].get("choice"), other_data)
@@ -78,21 +78,23 @@ def train(
         frozen=frozen,
         ema_decay=settings["ema_decay"],
         channels_last=settings["channels_last"],
-        lessons=lessons,
+        teacher_targets=teacher_targets,
     )
     if settings["compile"]:
         module.task.compile()
     try_optimizer(task, config["optim"])
     folder = output / "checkpoints"
     with quiet_lightning():
-        trainer = make_trainer(settings, output, Checkpoints(folder, task.curves, resumed=resume is not None))
+        trainer = make_trainer(
+            settings, output, Checkpoints(folder, task.monitored_metrics, resumed=resume is not None)
+        )
     _check_shares(trainer.world_size, {"train on": train_loader, "validate on": val_loader})
     if is_first_process():
         make_folder(folder, "output")
         write_text(output / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), "output")
         for name, report in data.reports.items():
             if isinstance(report, Image.Image):
-                write_picture(output / name, report, "output")
+                write_image(output / name, report, "output")
             else:
                 write_text(output / name, report, "output")
         log.info("run: %s", output)
@@ -104,7 +106,7 @@ def train(
     try:
         # Resuming reads our own checkpoint: weights_only, as everywhere.
         path = resume.path if resume else None
-        with failing_as_one(trainer, output), faults_told(output / "logs", "output"), quiet_lightning():
+        with failing_as_one(trainer, output), report_faults(output / "logs", "output"), quiet_lightning():
             trainer.fit(module, val_dataloaders=val_loader, ckpt_path=path, weights_only=True if resume else None)
     except SystemExit as stop:  # Lightning's answer to Ctrl-C and SIGTERM; of the latter with status 0
         raise SystemExit(stop.code or 1) from stop
@@ -118,7 +120,7 @@ def train(
         return {}
     best = folder / "best.ckpt"
     metrics = score_checkpoint(best if best.exists() else folder / "last.ckpt", config, output)
-    draw_curves(output, task.curves)
+    draw_curves(output, task.monitored_metrics)
     print_metrics(metrics)
     if teacher is not None:
         report_student(config, teacher, metrics, output)
@@ -126,11 +128,11 @@ def train(
 
 
 def _check_shares(processes: int, loaders: dict[str, DataLoader]) -> None:
-    """Raise UserError where a process would have no picture: those that have one would wait for it."""
+    """Raise UserError where a process would have no image: those that have one would wait for it."""
     for purpose, loader in loaders.items():
         if (count := len(loader.dataset)) < processes:  # type: ignore[arg-type]
             raise UserError(
-                f"trainer.devices: {processes} processes, but {count} pictures to {purpose}; expected at least one "
+                f"trainer.devices: {processes} processes, but {count} images to {purpose}; expected at least one "
                 "for each; give fewer"
             )
 
@@ -150,15 +152,15 @@ def _student(
         if data.info and not same_classes(data.info, resume.info):
             raise UserError(f"{resume.path} was trained on other classes than data={config['data'].get('choice')} has")
         task = load_task(config, resume.weights, num_classes, str(resume.path))
-    check_kind(task, data, config)
+    check_data_type(task, data, config)
     info = data.info
     if teacher is not None:
         task.check_teacher(teacher, info)
-        info = info or task.taught_info(teacher)
+        info = info or task.info_of_teacher(teacher)
     if resume is None:
         if (source := source_of(config["init"])) is not None:
             start_from(task, source, config["init"]["head"], info)
-        warn_if_seen(data, source, config["backbone"])
+        warn_of_leaks(data, source, config["backbone"])
     return task, info
 
 

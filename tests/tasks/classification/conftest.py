@@ -24,6 +24,6 @@ def write_folders(root: Path, split: str, counts: dict[str, int], seed: int = 0)
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Three classes with ImageNet's ids, 4 pictures each to train on and 2 to evaluate."""
+    """Three classes with ImageNet's ids, 4 images each to train on and 2 to evaluate."""
     write_folders(tmp_path / "set", "train", dict.fromkeys(COLORS, 4))
     return write_folders(tmp_path / "set", "val", dict.fromkeys(COLORS, 2), seed=1)

@@ -1,4 +1,4 @@
-"""The suites `train`, `inference` and `run` on small pictures. How fast anything is, is asserted nowhere."""
+"""The suites `train`, `inference` and `run` on small images. How fast anything is, is asserted nowhere."""
 
 import math
 from typing import Any

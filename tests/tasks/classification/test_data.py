@@ -20,11 +20,11 @@ R = 32
 
 
 def labels(loader: Any) -> list[tuple[str, int]]:
-    """(class folder, label) of every picture."""
+    """(class folder, label) of every image."""
     return [(Path(t["file"]).parent.name, t["label"]) for batch in loader for t in batch.targets]
 
 
-def test_every_picture_has_the_label_of_its_folder(folders: Path) -> None:
+def test_every_image_has_the_label_of_its_folder(folders: Path) -> None:
     data = image_folder(str(folders), resolution=R, batch_size=5, workers=0)
     assert data.info["class_ids"] == IDS and data.num_classes == 3
     assert sorted(labels(data.val_loader())) == [(name, label) for label, name in enumerate(IDS) for _ in range(2)]
@@ -33,7 +33,7 @@ def test_every_picture_has_the_label_of_its_folder(folders: Path) -> None:
     assert all(IDS[label] == name for name, label in trained)
 
 
-def test_training_pictures_change_with_the_epoch_and_repeat_with_the_seed(folders: Path) -> None:
+def test_training_images_change_with_the_epoch_and_repeat_with_the_seed(folders: Path) -> None:
     data = image_folder(str(folders), resolution=R, batch_size=12, workers=0, augment={})
 
     def images(epoch: int, seed: int) -> dict[str, torch.Tensor]:
@@ -100,10 +100,10 @@ def test_wordnet_ids_get_their_names() -> None:
     assert len(set(names_of(imagenet_ids()))) == 1000
 
 
-def test_pictures_in_folders_below_count(folders: Path) -> None:
+def test_images_in_folders_below_count(folders: Path) -> None:
     (folders / "val" / IDS[0] / "more").mkdir()
     (folders / "val" / IDS[0] / "0.jpg").rename(folders / "val" / IDS[0] / "more" / "x.JPEG")
-    (folders / "val" / IDS[0] / "notes.txt").write_text("no picture")
+    (folders / "val" / IDS[0] / "notes.txt").write_text("no image")
     data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
     assert len(labels(data.val_loader())) == 6
 
@@ -147,10 +147,10 @@ def spoil(folders: Path, change: str) -> dict[str, Any]:
     ("change", "expected"),
     [
         ("no val", r"holds no val/, but train; expected class folders under train/ and val/"),
-        ("empty class", r"1 class folders hold no pictures .*: n02084072"),
+        ("empty class", r"1 class folders hold no images .*: n02084072"),
         ("class of val alone", r"1 of its 4 folders are none of the 3 classes: n09999999"),
-        ("flat", r"val: holds 6 pictures, such as n01440764_0\.jpg, but no folders; expected one for each class"),
-        ("other suffixes", r"1 class folders hold no pictures .*: n02084072; there are others: 3 \.heic"),
+        ("flat", r"val: holds 6 images, such as n01440764_0\.jpg, but no folders; expected one for each class"),
+        ("other suffixes", r"1 class folders hold no images .*: n02084072; there are others: 3 \.heic"),
         ("no UTF-8", r"the folder b\\xe9 names a class, but is no UTF-8; rename it"),
         ("doubled id", r"names 1 classes twice: n01440764"),
         ("no classes", r"nothing\.txt: no such file"),
@@ -164,7 +164,7 @@ def test_broken_folders(folders: Path, change: str, expected: str) -> None:
         imagenet(str(folders), resolution=R, **options)
 
 
-def test_unreadable_pictures_are_named_or_left_out(folders: Path) -> None:
+def test_unreadable_images_are_named_or_left_out(folders: Path) -> None:
     broken = folders / "val" / IDS[1] / "0.jpg"
     broken.write_bytes(broken.read_bytes()[:200])
     data = image_folder(str(folders), resolution=R, workers=0)
@@ -175,7 +175,7 @@ def test_unreadable_pictures_are_named_or_left_out(folders: Path) -> None:
     assert sum(len(b.targets) for b in batches) == 5 and sum(b.skipped for b in batches) == 1
 
 
-def test_grey_and_transparent_pictures_become_rgb(folders: Path) -> None:
+def test_grey_and_transparent_images_become_rgb(folders: Path) -> None:
     Image.new("L", (50, 40), 100).save(folders / "val" / IDS[0] / "0.jpg")
     Image.new("RGBA", (50, 40), (10, 20, 30, 128)).save(folders / "val" / IDS[0] / "z.png")
     data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
@@ -188,19 +188,19 @@ def test_what_is_left_out_is_told_once_a_split(folders: Path, caplog: pytest.Log
     (folders / "val" / "loose.png").write_bytes(b"x")
     with caplog.at_level(logging.WARNING):
         data = image_folder(str(folders), resolution=R, workers=0)
-    assert len(data.pictures["train"].labels) == 12 and len(data.pictures["val"].labels) == 6
+    assert len(data.images["train"].labels) == 12 and len(data.images["val"].labels) == 6
     train, val = [record.getMessage() for record in caplog.records]
     assert "train: left out 3 files, 2 .heic, 1 .svg" in train
-    assert "val: left out 1 pictures that lie in no class's folder, such as loose.png" in val
+    assert "val: left out 1 images that lie in no class's folder, such as loose.png" in val
 
 
-def test_folders_named_as_pictures_and_links_in_circles(folders: Path) -> None:
+def test_folders_named_as_images_and_links_in_circles(folders: Path) -> None:
     place = folders / "val" / IDS[0]
     (place / "more.jpg").mkdir()
     (place / "0.jpg").rename(place / "more.jpg" / "0.jpg")
     (place / "more.jpg" / "up").symlink_to(place)
     (place / "more.jpg" / "self").symlink_to(place / "more.jpg" / "self")
-    (folders / "val" / IDS[1] / "linked").symlink_to(place)  # not in a circle: its pictures count there too
+    (folders / "val" / IDS[1] / "linked").symlink_to(place)  # not in a circle: its images count there too
     data = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
     found = sorted(t["file"].removeprefix(f"{folders}/val/") for batch in data.val_loader() for t in batch.targets)
     assert found == [
@@ -213,18 +213,18 @@ def test_names_that_are_no_utf_8(folders: Path) -> None:
     place = folders / "val" / IDS[0]
     (place / "0.jpg").rename(place / os.fsdecode(b"b\xe9b\xe9.jpg"))
     (place / "1.jpg").rename(place / os.fsdecode(b"\xff.png"))
-    (place / os.fsdecode(b"\xff.png")).write_bytes(b"no picture")
+    (place / os.fsdecode(b"\xff.png")).write_bytes(b"no image")
     data = image_folder(str(folders), resolution=R, splits=("val",), workers=0, on_corrupt="skip")
     files = [Path(t["file"]).name for batch in data.val_loader() for t in batch.targets]
     assert "b\\xe9b\\xe9.jpg" in files and len(files) == 5
     strict = image_folder(str(folders), resolution=R, splits=("val",), workers=0)
-    with pytest.raises(UserError, match=r"\\xff\.png: not a readable picture") as caught:
+    with pytest.raises(UserError, match=r"\\xff\.png: not a readable image") as caught:
         list(strict.val_loader())
     str(caught.value).encode()
 
 
-def test_pictures_are_upright_and_drawn_so(folders: Path) -> None:
-    """As prediction sees them: a picture that its camera took on its side, against the same one stored upright."""
+def test_images_are_upright_and_drawn_so(folders: Path) -> None:
+    """As prediction sees them: an image that its camera took on its side, against the same one stored upright."""
     upright = Image.radial_gradient("L").resize((48, 72)).convert("RGB")
     upright.paste((250, 0, 0), (0, 0, 48, 30))
     turned = Image.Exif()
@@ -235,4 +235,4 @@ def test_pictures_are_upright_and_drawn_so(folders: Path) -> None:
     batch = next(iter(data.val_loader()))
     assert batch.targets[0]["size"] == batch.targets[1]["size"] == (72, 48)
     assert (batch.images[0].int() - batch.images[1].int()).abs().max() <= 8
-    assert data.picture(batch.targets[0]).shape == (3, 72, 48)
+    assert data.image(batch.targets[0]).shape == (3, 72, 48)

@@ -27,8 +27,8 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(root: Path) -> dict[str, list[Image.Image]]:
-    """All pictures of a split, those of a class together, in the order of CLASSES."""
+def images(root: Path) -> dict[str, list[Image.Image]]:
+    """All images of a split, those of a class together, in the order of CLASSES."""
     files = {split: [p for name in CLASSES for p in sorted((root / split / name).iterdir())] for split in COUNTS}
     return {split: [Image.open(p).convert("RGB") for p in paths] for split, paths in files.items()}
 
@@ -60,13 +60,13 @@ def linear_top1(features: dict[str, Tensor]) -> float:
     return best
 
 
-def thumbnail(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture.resize((16, 16), Image.Resampling.BOX), np.float32).ravel()
+def thumbnail(image: Image.Image) -> np.ndarray:
+    return np.asarray(image.resize((16, 16), Image.Resampling.BOX), np.float32).ravel()
 
 
-def histogram(picture: Image.Image) -> np.ndarray:
+def histogram(image: Image.Image) -> np.ndarray:
     """Square roots of shares: 64 colours together, then 32 levels of every RGB and HSV channel."""
-    rgb, hsv = np.asarray(picture), np.asarray(picture.convert("HSV"))
+    rgb, hsv = np.asarray(image), np.asarray(image.convert("HSV"))
     joint = np.bincount((rgb // 64 @ (16, 4, 1)).ravel(), minlength=64)
     single = [
         np.bincount(channel.ravel() // 8, minlength=32) for both in (rgb, hsv) for channel in both.transpose(2, 0, 1)
@@ -84,13 +84,13 @@ def test_writes_imagenets_layout_with_equal_classes(root):
             assert files == [f"{name}_{number:05d}.jpg" for number in range(1, count + 1)]
 
 
-def test_pictures_are_jpegs_of_many_sizes_and_qualities(root):
+def test_images_are_jpegs_of_many_sizes_and_qualities(root):
     sizes, tables = [], set()
     for path in root.rglob("*.jpg"):
-        with Image.open(path) as picture:
-            assert picture.format == "JPEG" and picture.mode == "RGB"
-            sizes.append(picture.size)
-            tables.add(str(vars(picture)["quantization"]))
+        with Image.open(path) as image:
+            assert image.format == "JPEG" and image.mode == "RGB"
+            sizes.append(image.size)
+            tables.add(str(vars(image)["quantization"]))
     sides = np.array(sizes)
     assert sides.min() >= 96 and sides.max() <= 200 and sides.std(0).min() > 15
     assert (sides[:, 0] != sides[:, 1]).mean() > 0.9
@@ -103,8 +103,8 @@ def test_things_have_the_size_and_place_that_they_are_asked_for():
         for seed in range(6):
             centre, radius = np.array([70.3, 62.8]), 45.0
             black, white = (Image.new("RGB", (140, 120), colour) for colour in ("black", "white"))
-            for picture in (black, white):
-                sample._draw_thing(np.random.default_rng((seed, label)), picture, name, centre, radius)
+            for image in (black, white):
+                sample._draw_thing(np.random.default_rng((seed, label)), image, name, centre, radius)
             opacity = 1 - (np.asarray(white, float) - np.asarray(black, float)).mean(2) / 255
             rows, columns = np.nonzero(opacity > 0.8)
             reach = np.hypot(columns + 0.5 - centre[0], rows + 0.5 - centre[1]).max()
@@ -114,8 +114,8 @@ def test_things_have_the_size_and_place_that_they_are_asked_for():
 
 
 @pytest.mark.parametrize("feature", [thumbnail, histogram])
-def test_neither_thumbnails_nor_colours_tell_the_class(pictures, feature: Callable[[Image.Image], np.ndarray]):
-    features = {split: torch.tensor(np.stack([feature(p) for p in pictures[split]])) for split in COUNTS}
+def test_neither_thumbnails_nor_colours_tell_the_class(images, feature: Callable[[Image.Image], np.ndarray]):
+    features = {split: torch.tensor(np.stack([feature(p) for p in images[split]])) for split in COUNTS}
     assert linear_top1(features) < 0.3 < 0.45  # MobileNet learns to tell more than 0.9
     # The same regression finds a class that is in the features, behind as much noise as they hold.
     spread = features["train"].std(0)
@@ -135,7 +135,7 @@ def test_same_seed_gives_the_same_bytes(tmp_path):
     assert len(one) == 31 == len(set(one.values()))  # the splits differ, too
 
 
-def test_a_picture_does_not_depend_on_the_count(root, tmp_path):
+def test_a_image_does_not_depend_on_the_count(root, tmp_path):
     draw_classification_sample(tmp_path / "few", train=2, val=1)
     few, many = contents(tmp_path / "few"), contents(root)
     assert all(many[name] == content for name, content in few.items() if name.endswith(".jpg"))
@@ -147,7 +147,7 @@ def test_a_complete_set_is_left_alone(tmp_path, monkeypatch):
     draw_classification_sample(tmp_path / "sample", train=1, val=1)
 
 
-def test_a_lost_picture_other_parameters_or_another_version_replace_the_set(tmp_path, monkeypatch):
+def test_a_lost_image_other_parameters_or_another_version_replace_the_set(tmp_path, monkeypatch):
     root = tmp_path / "sample"
     draw_classification_sample(root, train=1, val=1)
     whole = contents(root)
@@ -167,14 +167,14 @@ def test_a_lost_picture_other_parameters_or_another_version_replace_the_set(tmp_
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
     draw_classification_sample(tmp_path / "whole", train=1, val=1)
     whole = contents(tmp_path / "whole")
-    draw = sample._draw_picture
+    draw = sample._draw_image
 
     def interrupted(seed: int, split: int, label: int, index: int):
         if label == 3:
             raise KeyboardInterrupt
         return draw(seed, split, label, index)
 
-    monkeypatch.setattr(sample, "_draw_picture", interrupted)
+    monkeypatch.setattr(sample, "_draw_image", interrupted)
     for root in (tmp_path / "new", tmp_path / "whole"):
         with pytest.raises(KeyboardInterrupt):
             draw_classification_sample(root, train=2, val=1)

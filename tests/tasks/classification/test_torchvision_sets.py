@@ -25,15 +25,15 @@ def opened(root: Path, name: str, **options: Any) -> ClassificationData:
 
 
 def labels(data: ClassificationData, split: str) -> list[int]:
-    return data.pictures[split].labels.tolist()
+    return data.images[split].labels.tolist()
 
 
-def write_idx(folder: Path, pictures: str, targets: str, count: int, first: int, columns: int = 1) -> list[int]:
+def write_idx(folder: Path, images: str, targets: str, count: int, first: int, columns: int = 1) -> list[int]:
     """MNIST's format: a header and bytes; QMNIST's labels are rows of 32-bit numbers. Returns the classes."""
     folder.mkdir(parents=True, exist_ok=True)
     digits = [first + k % 10 for k in range(count)]
     pixels = np.random.default_rng(count).integers(0, 256, (count, 28, 28), np.uint8)
-    (folder / pictures).write_bytes(struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes())
+    (folder / images).write_bytes(struct.pack(">IIII", 0x803, count, 28, 28) + pixels.tobytes())
     if columns == 1:
         (folder / targets).write_bytes(struct.pack(">II", 0x801, count) + bytes(digits))
     else:
@@ -54,10 +54,10 @@ def test_mnist(tmp_path: Path) -> None:
     batch = next(iter(data.val_loader()))
     assert batch.images.shape == (10, 3, R, R) and [t["label"] for t in batch.targets] == list(range(10))
     assert len(data.train_loader(0)) == 2
-    picture = data.picture(batch.targets[4])
-    assert picture.shape == (3, 28, 28)
+    image = data.image(batch.targets[4])
+    assert image.shape == (3, 28, 28)
     stored = (tmp_path / "MNIST/raw/t10k-images-idx3-ubyte").read_bytes()[16 + 4 * 784 : 16 + 5 * 784]
-    assert picture[0].numpy().tobytes() == stored
+    assert image[0].numpy().tobytes() == stored
 
 
 def test_emnist_is_told_which_of_its_six_sets(tmp_path: Path) -> None:
@@ -100,12 +100,12 @@ def test_imagenette_has_ids_and_a_val_split(tmp_path: Path) -> None:
     assert data.info == {"class_ids": ["n01440764", "n02102040"], "class_names": ["tench", "English springer"]}
 
 
-def test_labels_of_a_set_that_holds_no_list_are_those_of_its_pictures(tmp_path: Path) -> None:
+def test_labels_of_a_set_that_holds_no_list_are_those_of_its_images(tmp_path: Path) -> None:
     """As it would be with a torchvision that calls its list otherwise."""
     for number, name in enumerate(("n01440764", "n02102040", "n02102040")):
         for split in ("train", "val"):
             save(tmp_path / "imagenette2-160" / split / name / f"{number}.JPEG", 100)
-    dataset: Any = opened(tmp_path, "Imagenette", options={"size": "160px"}).pictures["val"].dataset  # type: ignore[attr-defined]
+    dataset: Any = opened(tmp_path, "Imagenette", options={"size": "160px"}).images["val"].dataset  # type: ignore[attr-defined]
 
     class Renamed:
         def __len__(self) -> int:
@@ -116,7 +116,7 @@ def test_labels_of_a_set_that_holds_no_list_are_those_of_its_pictures(tmp_path: 
 
     assert _labels_of(Renamed(), "it").tolist() == _labels_of(dataset, "it").tolist() == [0, 1, 1]
     (next((tmp_path / "imagenette2-160/val").rglob("0.JPEG"))).write_bytes(b"none")
-    with pytest.raises(UserError, match="it: picture 0"):
+    with pytest.raises(UserError, match="it: image 0"):
         _labels_of(Renamed(), "it")
 
 
@@ -150,7 +150,7 @@ def test_a_split_without_classes_is_refused(tmp_path: Path, monkeypatch: pytest.
     folder.mkdir()
     (folder / "unlabeled_X.bin").write_bytes(np.zeros((4, 3, 96, 96), np.uint8).tobytes())
     monkeypatch.setattr(datasets.STL10, "_check_integrity", lambda self: True)  # of the whole set
-    with pytest.raises(UserError, match=r"data\.name=STL10, split=unlabeled: .* pictures without a class"):
+    with pytest.raises(UserError, match=r"data\.name=STL10, split=unlabeled: .* images without a class"):
         opened(tmp_path, "STL10", val_split="unlabeled", splits=("val",))
 
 
@@ -175,9 +175,9 @@ def test_sets_that_are_not_there_or_not_known(tmp_path: Path) -> None:
         opened(tmp_path, "MNIST", options={"size": 3})
 
 
-def test_grey_pictures_of_16_bits_are_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grey_images_of_16_bits_are_scaled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_mnist(tmp_path)
     data = opened(tmp_path, "MNIST", splits=("val",))
     grey = Image.fromarray(np.full((28, 28), 0x80FF, np.uint16))
     monkeypatch.setattr(datasets.MNIST, "__getitem__", lambda self, index: (grey, 0))
-    assert torch.equal(data.pictures["val"].read(0), torch.full((3, 28, 28), 0x80, dtype=torch.uint8))
+    assert torch.equal(data.images["val"].read(0), torch.full((3, 28, 28), 0x80, dtype=torch.uint8))

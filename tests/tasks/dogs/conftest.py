@@ -16,7 +16,7 @@ ANNOTATION = """<annotation><object><bndbox><xmin>2</xmin><ymin>3</ymin><xmax>8<
 <object><bndbox><xmin>{0}</xmin><ymin>{1}</ymin><xmax>{2}</xmax><ymax>{3}</ymax></bndbox></object></annotation>"""
 
 
-def picture(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
+def image(seed: int, size: tuple[int, int] = (96, 80)) -> Image.Image:
     """Smooth noise, so that it survives JPEG and is unlike that of any other seed."""
     coarse = np.random.default_rng(seed).integers(0, 256, (8, 10, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
@@ -31,7 +31,7 @@ def write_list(path: Path, files: list[str], labels: list[int]) -> None:
 
 
 def write_dogs(root: Path, train: int = 2, test: int = 3) -> Path:
-    """Stanford Dogs with three breeds; the picture of breed b and number k is `picture(100 * b + k)`."""
+    """Stanford Dogs with three breeds; the image of breed b and number k is `picture(100 * b + k)`."""
     files: dict[str, list[str]] = {"train": [], "test": []}
     labels: dict[str, list[int]] = {"train": [], "test": []}
     for label, breed in enumerate(BREEDS):
@@ -39,7 +39,7 @@ def write_dogs(root: Path, train: int = 2, test: int = 3) -> Path:
         (root / "Annotation" / breed).mkdir(parents=True)
         for number in range(train + test):
             stem = f"{breed}/{breed.split('-')[0]}_{number}"
-            picture(100 * label + number).save(root / f"Images/{stem}.jpg", quality=90)
+            image(100 * label + number).save(root / f"Images/{stem}.jpg", quality=90)
             (root / f"Annotation/{stem}").write_text(ANNOTATION.format(20, 10, 60, 50))
             split = "train" if number < train else "test"
             files[split].append(f"{stem}.jpg")

@@ -15,13 +15,13 @@ from tasks.dogs import sample, sample_drawing
 
 TRAIN, VAL, WEB = 3, 2, 20  # files of each breed
 BROKEN, TINY = 4, 3  # of them, far more than by default: one of each kind
-PICTURES = ("clean", "wrong_label", "duplicate")  # kinds of files that show a dog
+IMAGES = ("clean", "wrong_label", "duplicate")  # kinds of files that show a dog
 
 
 class Shot(NamedTuple):
-    """A picture as it was drawn, what it was asked to show, and the randomness that it was drawn from."""
+    """An image as it was drawn, what it was asked to show, and the randomness that it was drawn from."""
 
-    picture: Image.Image
+    image: Image.Image
     box: np.ndarray
     look: tuple[str, str]
     web: bool
@@ -34,17 +34,17 @@ class Drawn(NamedTuple):
 
 
 def watch(patch: pytest.MonkeyPatch) -> list[Shot]:
-    """The pictures that are drawn from now on."""
+    """The images that are drawn from now on."""
     shots: list[Shot] = []
-    draw = sample.draw_picture
+    draw = sample.draw_image
 
     def watched(rng: np.random.Generator, ears: str, tail: str, web: bool) -> tuple[Image.Image, np.ndarray]:
         before = copy.deepcopy(rng)
-        picture, box = draw(rng, ears, tail, web)
-        shots.append(Shot(picture, box, (ears, tail), web, before))
-        return picture, box
+        image, box = draw(rng, ears, tail, web)
+        shots.append(Shot(image, box, (ears, tail), web, before))
+        return image, box
 
-    patch.setattr(sample, "draw_picture", watched)
+    patch.setattr(sample, "draw_image", watched)
     return shots
 
 
@@ -63,17 +63,17 @@ def look_of(breed: str) -> tuple[str, str]:
     return ears, tail.lower()
 
 
-def thumbnails(pictures: Sequence[Image.Image]) -> np.ndarray:
+def thumbnails(images: Sequence[Image.Image]) -> np.ndarray:
     """Grey, [n, 256], of mean 0 and length 1, so that products are correlations."""
-    small = [picture.convert("L").resize((16, 16), Image.Resampling.BOX) for picture in pictures]
+    small = [image.convert("L").resize((16, 16), Image.Resampling.BOX) for image in images]
     values = np.stack([np.asarray(each, float).ravel() for each in small])
     values -= values.mean(1, keepdims=True)
     return values / np.linalg.norm(values, axis=1, keepdims=True)
 
 
 def without_dog(shot: Shot) -> Image.Image:
-    """The same picture with the dog left out."""
+    """The same image with the dog left out."""
     draw = sample_drawing._draw_dog
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sample_drawing, "_draw_dog", lambda rng, picture, *look: draw(rng, picture.copy(), *look))
-        return sample_drawing.draw_picture(copy.deepcopy(shot.rng), *shot.look, web=shot.web)[0]
+        patch.setattr(sample_drawing, "_draw_dog", lambda rng, image, *look: draw(rng, image.copy(), *look))
+        return sample_drawing.draw_image(copy.deepcopy(shot.rng), *shot.look, web=shot.web)[0]

@@ -1,7 +1,7 @@
 """How far apart perceptual hashes lie: `python -m tests.tasks.dogs.hash_distances FOLDER`, docs/dogs.md's figures.
 
-Bits of 256 in which the hashes of the folder's pictures differ: those of strangers, and those of the same picture after
-it was changed as pictures are on the web.
+Bits of 256 in which the hashes of the folder's images differ: those of strangers, and those of the same image after
+it was changed as images are on the web.
 """
 
 import sys
@@ -15,9 +15,9 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import scan
-from tasks.shared.images.files import find_pictures
+from tasks.shared.images.files import find_images
 
-CHANGED = 150  # pictures that are changed
+CHANGED = 150  # images that are changed
 
 
 def crop(share: float) -> Callable[[np.random.Generator, Image.Image], Image.Image]:
@@ -40,13 +40,13 @@ CHANGES: dict[str, Callable[[np.random.Generator, Image.Image], Image.Image]] = 
 
 
 def main(folder: Path) -> None:
-    files = find_pictures(str(folder), "FOLDER")
+    files = find_images(str(folder), "FOLDER")
     names = np.array([str(file.relative_to(folder)).encode() for file in files])
     with tempfile.TemporaryDirectory() as scratch:
         found = scan(folder, names, Path(scratch) / "all.parquet")
         distances = np.bitwise_count(found.hashes[:, None] ^ found.hashes[None]).sum(-1, dtype=np.int64)
         pairs = np.sort(distances[np.triu_indices(len(names), 1)])
-        print(f"{len(names)} pictures; the closest pairs: {pairs[:12].tolist()}")
+        print(f"{len(names)} images; the closest pairs: {pairs[:12].tolist()}")
         for number, (title, change) in enumerate(CHANGES.items()):
             rng = np.random.default_rng(number)
             place = Path(scratch) / str(number)

@@ -10,7 +10,7 @@ from tasks.dogs import scan as scanning
 from tasks.dogs.leak_guard import near_duplicates
 from tasks.dogs.scan import scan
 from tasks.shared.errors import UserError
-from tests.tasks.dogs.conftest import picture
+from tests.tasks.dogs.conftest import image
 
 
 def test_nearest_as_a_slow_loop_has_it() -> None:
@@ -46,10 +46,10 @@ def test_hashes_are_imagehashs_and_what_cosines_by_hand_give(seed: int) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A picture in many guises, others, and files that are none."""
+    """An image in many guises, others, and files that are none."""
     root = tmp_path / "pictures"
     root.mkdir()
-    own = picture(1, (300, 240))
+    own = image(1, (300, 240))
     own.save(root / "own.jpg", quality=95)
     own.resize((150, 120)).save(root / "small.png")
     own.save(root / "again.jpg", quality=40)
@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> Path:
     own.crop((6, 5, 296, 236)).save(root / "cropped.jpg")
     ImageOps.mirror(own).save(root / "mirrored.jpg")
     for seed in range(2, 12):
-        picture(seed, (300, 240)).save(root / f"other_{seed}.jpg")
+        image(seed, (300, 240)).save(root / f"other_{seed}.jpg")
     whole = (root / "own.jpg").read_bytes()
     (root / "cut.jpg").write_bytes(whole[: len(whole) // 3])
     (root / "empty.jpg").touch()
@@ -98,8 +98,8 @@ def test_what_was_seen_is_not_looked_at_again(folder: Path, tmp_path: Path, monk
     again = scan(folder, names, cache)
     assert not looked and all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
-    picture(50).save(folder / "new.jpg")
-    picture(51).save(folder / "own.jpg")  # changed
+    image(50).save(folder / "new.jpg")
+    image(51).save(folder / "own.jpg")  # changed
     (folder / "page.jpg").unlink()
     renewed = scan(folder, names_of(folder), cache)
     assert sorted(looked) == ["new.jpg", "own.jpg"]
@@ -146,7 +146,7 @@ def test_a_missing_file_is_a_problem_of_its_own(folder: Path, tmp_path: Path) ->
 
 def test_hashes_of_a_jpeg_hardly_depend_on_its_size(tmp_path: Path) -> None:
     """JPEGs are decoded at an eighth where they are large."""
-    big = picture(3, (3000, 2400))
+    big = image(3, (3000, 2400))
     big.save(tmp_path / "big.jpg")
     big.resize((300, 240), Image.Resampling.LANCZOS).save(tmp_path / "small.png")
     found = scan(tmp_path, np.array([b"big.jpg", b"small.png"]), tmp_path / "cache.parquet")

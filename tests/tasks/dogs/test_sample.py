@@ -20,16 +20,16 @@ def test_can_be_read_as_stanford_dogs(clean):
     assert [breed.folder for breed in dogs.breeds] == BREEDS
     assert len(BREEDS) == 12 == len({look_of(breed) for breed in BREEDS})
     assert [look_of(breed) for breed in BREEDS] == LOOKS
-    names = {split: [bytes(name).decode() for name in pictures.names] for split, pictures in dogs.pictures.items()}
+    names = {split: [bytes(name).decode() for name in images.names] for split, images in dogs.images.items()}
     for split, count in (("train", TRAIN), ("val", VAL)):
-        labels = dogs.pictures[split].labels
+        labels = dogs.images[split].labels
         assert np.bincount(labels).tolist() == [count] * 12
         assert [name.split("/")[0] for name in names[split]] == [BREEDS[label] for label in labels]
     listed = names["train"] + names["val"]
     assert len(set(listed)) == len(listed)
     assert {p.relative_to(clean.root / "Images").as_posix() for p in clean.root.glob("Images/*/*")} == set(listed)
     cut = read_stanford_dogs(clean.root, ("val",), official=False, box_crop=True)
-    whole, boxed = dogs.pictures["val"].read(0), cut.pictures["val"].read(0)
+    whole, boxed = dogs.images["val"].read(0), cut.images["val"].read(0)
     assert 0 < boxed.shape[-2] * boxed.shape[-1] < whole.shape[-2] * whole.shape[-1]
 
 
@@ -48,25 +48,25 @@ def test_lists_have_the_official_fields(clean):
 def test_files_are_jpegs_of_many_sizes_and_qualities(clean):
     sizes, tables = [], set()
     for path in clean.root.glob("Images/*/*.jpg"):
-        with Image.open(path) as picture:
-            assert picture.format == "JPEG" and picture.mode == "RGB"
-            sizes.append(picture.size)
-            tables.add(str(vars(picture)["quantization"]))
+        with Image.open(path) as image:
+            assert image.format == "JPEG" and image.mode == "RGB"
+            sizes.append(image.size)
+            tables.add(str(vars(image)["quantization"]))
     sides = np.array(sizes)
     assert sides.min() >= 118 and sides.max() <= 202 and sides.std(0).min() > 10
     assert np.log(sides[:, 0] / sides[:, 1]).std() > 0.08
     assert len(tables) > 20
 
 
-def test_annotations_are_those_of_their_pictures(clean):
+def test_annotations_are_those_of_their_images(clean):
     for path in clean.root.glob("Annotation/*/*"):
         tree = ElementTree.parse(path)
         number, name = path.parent.name.split("-", 1)
         assert (tree.findtext("folder"), tree.findtext("filename")) == (number[1:], path.name)
         assert [thing.findtext("name") for thing in tree.iterfind("object")] == [name]
-        with Image.open(clean.root / "Images" / path.parent.name / f"{path.name}.jpg") as picture:
-            assert tree.findtext("size/width") == str(picture.width)
-            assert tree.findtext("size/height") == str(picture.height)
+        with Image.open(clean.root / "Images" / path.parent.name / f"{path.name}.jpg") as image:
+            assert tree.findtext("size/width") == str(image.width)
+            assert tree.findtext("size/height") == str(image.height)
 
 
 def test_boxes_are_around_the_dogs_of_the_right_breed(clean):
@@ -76,12 +76,12 @@ def test_boxes_are_around_the_dogs_of_the_right_breed(clean):
     for name, shot in zip(names, clean.shots, strict=True):
         assert shot.look == look_of(name.split("/")[0]) and not shot.web
         with Image.open(clean.root / "Images" / name) as file:
-            assert np.prod(thumbnails([file, shot.picture]), axis=0).sum() > 0.99
+            assert np.prod(thumbnails([file, shot.image]), axis=0).sum() > 0.99
         left, top, right, bottom = box = largest_box(clean.root / "Annotation" / name.removesuffix(".jpg"))
-        width, height = shot.picture.size
+        width, height = shot.image.size
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
         assert all(float(end).is_integer() for end in box)
-        changed = np.asarray(shot.picture, int) - np.asarray(without_dog(shot), int)
+        changed = np.asarray(shot.image, int) - np.asarray(without_dog(shot), int)
         rows, columns = (np.flatnonzero((abs(changed).max(2) > 20).any(axis)) for axis in (1, 0))
         ends = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
         np.testing.assert_allclose(box, ends, atol=6)  # a dog has a halo of three pixels
@@ -90,17 +90,17 @@ def test_boxes_are_around_the_dogs_of_the_right_breed(clean):
         assert 0.3 < (inside > 20).mean() < 0.8
 
 
-def test_dogs_are_in_the_picture_at_many_places_and_face_either_way():
+def test_dogs_are_in_the_image_at_many_places_and_face_either_way():
     beyond, middles, facing = [], [], []
     for label, look in enumerate(LOOKS):
         for seed in range(25):
             size = np.array([(150, 150), (170, 140), (130, 160)][seed % 3])
-            picture = Image.new("RGB", tuple(size.tolist()))
-            box = sample_drawing._draw_dog(np.random.default_rng((seed, label)), picture, *look)
+            image = Image.new("RGB", tuple(size.tolist()))
+            box = sample_drawing._draw_dog(np.random.default_rng((seed, label)), image, *look)
             beyond.append(max(-box.min(), (box[2:] - size).max()) / size.min())
             middles.append(((box[:2] + box[2:]) - size) / 2 / size.min())
             if look[1] == "bob":  # the head is higher than the rump
-                top = np.flatnonzero(np.asarray(picture).max(2)[max(round(box[1]), 0) + 4])
+                top = np.flatnonzero(np.asarray(image).max(2)[max(round(box[1]), 0) + 4])
                 facing.append(top.mean() > (box[0] + box[2]) / 2)
     assert max(beyond) <= 0, "no dog is cut"
     assert 0.35 < np.mean(facing) < 0.65
@@ -162,12 +162,12 @@ def fit_and_score(train: Tensor, val: Tensor, labels: Tensor, answers: Tensor) -
 def test_thumbnails_do_not_tell_the_breed():
     features, labels = [], []
     for part, count in enumerate((20, 10)):
-        pictures = [
-            sample_drawing.draw_picture(np.random.default_rng((1, part, label, index)), *look, web=False)[0]
+        images = [
+            sample_drawing.draw_image(np.random.default_rng((1, part, label, index)), *look, web=False)[0]
             for label, look in enumerate(LOOKS)
             for index in range(count)
         ]
-        small = [picture.resize((16, 16), Image.Resampling.BOX) for picture in pictures]
+        small = [image.resize((16, 16), Image.Resampling.BOX) for image in images]
         features.append(torch.tensor(np.stack([np.asarray(each, np.float32).ravel() for each in small])))
         labels.append(torch.arange(len(LOOKS)).repeat_interleave(count))
     assert fit_and_score(*features, *labels) < 0.3

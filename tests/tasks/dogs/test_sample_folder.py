@@ -24,12 +24,12 @@ def test_same_seed_gives_the_same_bytes_at_any_time(tmp_path, monkeypatch):
     one, two, other = (contents(tmp_path / name) for name, _ in numbers)
     assert one == two
     assert one.keys() == other.keys()
-    pictures = [name for name in one if name.endswith(".jpg")]
-    assert len(pictures) == 12 * 5 and not {one[name] for name in pictures} & {other[name] for name in pictures}
+    images = [name for name in one if name.endswith(".jpg")]
+    assert len(images) == 12 * 5 and not {one[name] for name in images} & {other[name] for name in images}
     assert len({content for name, content in one.items() if name.startswith("stanford/Images")}) == 12 * 2
 
 
-def test_a_picture_does_not_depend_on_the_count(clean, tmp_path):
+def test_a_image_does_not_depend_on_the_count(clean, tmp_path):
     draw_dogs_sample(tmp_path / "few", train=1, val=1)
     for split, count in (("train", TRAIN), ("test", VAL)):
         few, many = in_list(tmp_path / "few", split), in_list(clean.root, split)[::count]
@@ -50,7 +50,7 @@ def draw(request) -> Draw:
 
 def test_a_complete_set_is_left_alone(draw: Draw, tmp_path, monkeypatch):
     draw(tmp_path / "sample")
-    monkeypatch.setattr(sample, "draw_picture", lambda *_, **__: pytest.fail("drawn again"))
+    monkeypatch.setattr(sample, "draw_image", lambda *_, **__: pytest.fail("drawn again"))
     draw(tmp_path / "sample")
 
 
@@ -74,14 +74,14 @@ def test_a_lost_file_other_parameters_or_another_version_replace_the_set(draw: D
 def test_an_interrupted_drawing_leaves_nothing_behind(draw: Draw, tmp_path, monkeypatch):
     draw(tmp_path / "whole")
     whole = contents(tmp_path / "whole")
-    picture = sample.draw_picture
+    image = sample.draw_image
 
     def interrupted(rng: np.random.Generator, ears: str, tail: str, web: bool) -> tuple[Image.Image, np.ndarray]:
         if (ears, tail) == LOOKS[2]:
             raise KeyboardInterrupt
-        return picture(rng, ears, tail, web)
+        return image(rng, ears, tail, web)
 
-    monkeypatch.setattr(sample, "draw_picture", interrupted)
+    monkeypatch.setattr(sample, "draw_image", interrupted)
     for root in (tmp_path / "new", tmp_path / "whole"):
         with pytest.raises(KeyboardInterrupt):
             draw(root, seed=1)

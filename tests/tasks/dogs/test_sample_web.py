@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from tasks.dogs import sample
 from tasks.dogs.sample import BREEDS
-from tests.tasks.dogs.drawn import BROKEN, PICTURES, TINY, WEB, in_list, look_of, thumbnails, truth
+from tests.tasks.dogs.drawn import BROKEN, IMAGES, TINY, WEB, in_list, look_of, thumbnails, truth
 from tests.tasks.shared.folders import contents
 
 
@@ -26,20 +26,20 @@ def test_web_files_are_as_many_as_asked_for_and_all_in_the_table(web):
 
 
 def test_the_table_says_what_the_files_show(web):
-    shots = thumbnails([shot.picture for shot in web.shots])
+    shots = thumbnails([shot.image for shot in web.shots])
     odd = 0
     for row in truth(web.root):
         folder, shown = row["path"].split("/")[0], row["class"]
-        if row["kind"] not in PICTURES:
+        if row["kind"] not in IMAGES:
             assert shown == ""
             continue
         assert (shown != folder) == (row["kind"] == "wrong_label")
         assert (row["test_picture"] != "") == (row["kind"] == "duplicate")
-        with Image.open(web.root / row["path"]) as picture:
-            assert picture.format == "JPEG" and picture.mode == "RGB" and min(picture.size) > 64
+        with Image.open(web.root / row["path"]) as image:
+            assert image.format == "JPEG" and image.mode == "RGB" and min(image.size) > 64
             if row["kind"] != "duplicate":
-                alike = (shots @ thumbnails([picture])[0]).round(6)
-                assert alike.max() > 0.99 > np.sort(alike)[-2]  # no picture twice
+                alike = (shots @ thumbnails([image])[0]).round(6)
+                assert alike.max() > 0.99 > np.sort(alike)[-2]  # no image twice
                 assert web.shots[alike.argmax()].look == look_of(shown) and web.shots[alike.argmax()].web
                 odd += shown != folder
     assert odd > 12
@@ -50,28 +50,28 @@ def test_broken_files_do_not_open_and_tiny_ones_are_tiny(web):
     for row in truth(web.root):
         path = web.root / row["path"]
         if row["kind"] == "broken":
-            with pytest.raises(OSError), Image.open(path) as picture:
-                picture.load()
+            with pytest.raises(OSError), Image.open(path) as image:
+                image.load()
             forms.append(path.read_bytes()[:2])
         else:
-            with Image.open(path) as picture:
-                picture.load()
-                assert (min(picture.size) < 32) == (row["kind"] == "tiny")
+            with Image.open(path) as image:
+                image.load()
+                assert (min(image.size) < 32) == (row["kind"] == "tiny")
     assert Counter(forms) == dict.fromkeys([b"\xff\xd8", b"", b"<!", b"a "], 12)  # cut short, empty, a page, a text
 
 
-def test_duplicates_are_like_their_test_pictures_and_nothing_else_is(clean, web):
+def test_duplicates_are_like_their_test_images_and_nothing_else_is(clean, web):
     tests = in_list(clean.root, "test")
-    pictures = [Image.open(clean.root / "Images" / name) for name in tests]
-    straight, mirrored = thumbnails(pictures), thumbnails([ImageOps.mirror(picture) for picture in pictures])
+    images = [Image.open(clean.root / "Images" / name) for name in tests]
+    straight, mirrored = thumbnails(images), thumbnails([ImageOps.mirror(image) for image in images])
     guises: Counter[str] = Counter()
     twins = []
     for row in truth(web.root):
-        if row["kind"] not in PICTURES:
+        if row["kind"] not in IMAGES:
             continue
         content = (web.root / row["path"]).read_bytes()
-        picture = Image.open(io.BytesIO(content))
-        thumbnail = thumbnails([picture])[0]
+        image = Image.open(io.BytesIO(content))
+        thumbnail = thumbnails([image])[0]
         alike = np.maximum(straight @ thumbnail, mirrored @ thumbnail)
         if row["kind"] == "duplicate":
             twin = tests.index(row["test_picture"])
@@ -79,7 +79,7 @@ def test_duplicates_are_like_their_test_pictures_and_nothing_else_is(clean, web)
             assert row["test_picture"].split("/")[0] == row["class"] == row["path"].split("/")[0]
             assert alike[twin] > 0.95
             guises["mirrored"] += (mirrored @ thumbnail)[twin] > 0.95 > (straight @ thumbnail)[twin]
-            guises["other size"] += picture.size != pictures[twin].size
+            guises["other size"] += image.size != images[twin].size
             guises["other bytes"] += content != (clean.root / "Images" / tests[twin]).read_bytes()
             alike = np.delete(alike, twin)
         assert alike.max() < 0.8
@@ -98,7 +98,7 @@ def test_shares_of_the_kinds(monkeypatch):
     monkeypatch.setattr(sample, "_picture", nothing)
     monkeypatch.setattr(sample, "_jpeg", lambda *_: b"")
     files = list(sample._web_files(seed=0, train=30, val=30, web=200))
-    assert len(files) == 12 * 200 and len(set(asked)) == len(asked)  # no picture twice
+    assert len(files) == 12 * 200 and len(set(asked)) == len(asked)  # no image twice
     kinds = Counter(file.kind for file in files)
     wrong = [file for file in files if file.kind == "wrong_label"]
     assert len(wrong) / (len(wrong) + kinds["clean"]) == pytest.approx(0.25, abs=0.03)

@@ -22,17 +22,17 @@ def read(root: Path, box_crop: bool = False) -> StanfordDogs:
     return read_stanford_dogs(root, ("train", "val"), official=False, box_crop=box_crop)
 
 
-def test_breeds_and_pictures(root: Path) -> None:
+def test_breeds_and_images(root: Path) -> None:
     dogs = read(root)
     assert [tuple(breed) for breed in dogs.breeds] == [
         ("n02085620-Chihuahua", "n02085620", "Chihuahua"),
         ("n02085782-Japanese_spaniel", "n02085782", "Japanese spaniel"),
         ("n02086240-Shih-Tzu", "n02086240", "Shih-Tzu"),
     ]
-    assert dogs.pictures["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
-    assert dogs.pictures["val"].labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
-    assert dogs.pictures["val"].name(3) == f"{root}/Images/{BREEDS[1]}/n02085782_2.jpg"
-    assert dogs.pictures["val"].read(3).shape == (3, 80, 96)
+    assert dogs.images["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
+    assert dogs.images["val"].labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    assert dogs.images["val"].name(3) == f"{root}/Images/{BREEDS[1]}/n02085782_2.jpg"
+    assert dogs.images["val"].read(3).shape == (3, 80, 96)
 
 
 def test_lists_may_lie_in_the_root(root: Path) -> None:
@@ -50,11 +50,11 @@ def test_labels_are_those_of_the_list_not_of_the_folders(root: Path) -> None:
         write_list(path, files, [3 - label for label in labels.tolist()])
     dogs = read(root)
     assert [breed.folder for breed in dogs.breeds] == list(reversed(BREEDS))
-    assert dogs.pictures["train"].labels.tolist() == [2, 2, 1, 1, 0, 0]
+    assert dogs.images["train"].labels.tolist() == [2, 2, 1, 1, 0, 0]
 
 
 def test_box_crop_takes_the_largest_box_and_a_margin(root: Path) -> None:
-    whole, cut = read(root).pictures["val"].read(0), read(root, box_crop=True).pictures["val"].read(0)
+    whole, cut = read(root).images["val"].read(0), read(root, box_crop=True).images["val"].read(0)
     assert np.array_equal(cut, whole[:, 6:54, 16:64])  # 20, 10 to 60, 50, and a tenth of 40 around it
     annotation = root / f"Annotation/{BREEDS[0]}/n02085620_2"
     for text, message in (
@@ -65,16 +65,16 @@ def test_box_crop_takes_the_largest_box_and_a_margin(root: Path) -> None:
     ):  # fmt: skip
         annotation.write_text(text)
         with pytest.raises(UserError, match=f"n02085620_2: .*{message}"):
-            read(root, box_crop=True).pictures["val"].read(0)
+            read(root, box_crop=True).images["val"].read(0)
     annotation.unlink()
     with pytest.raises(UserError, match=r"9 files, of which 1 are not in .*Annotation: n02085620-Chih.*_2"):
         read(root, box_crop=True)
 
 
 def test_a_short_count_names_what_is_missing(root: Path) -> None:
-    with pytest.raises(UserError, match=r"3 classes; Stanford Dogs has 120; train_list.mat names 6 pictures") as caught:
+    with pytest.raises(UserError, match=r"3 classes; Stanford Dogs has 120; train_list.mat names 6 images") as caught:
         read_stanford_dogs(root, ("train", "val"))
-    assert "test_list.mat names 9 pictures; Stanford Dogs has 8580" in str(caught.value)
+    assert "test_list.mat names 9 images; Stanford Dogs has 8580" in str(caught.value)
     assert "data.official=false" in str(caught.value)
 
 
@@ -90,7 +90,7 @@ def break_images(root: Path) -> None:
     (root / "Images").rename(root / "images_")
 
 
-def break_picture(root: Path) -> None:
+def break_image(root: Path) -> None:
     (root / f"Images/{BREEDS[2]}/n02086240_4.jpg").unlink()
 
 
@@ -128,7 +128,7 @@ def break_name(root: Path) -> None:
         (break_nothing, "data.root=.*no such folder; expected Stanford Dogs"),
         (break_list, "missing .*lists/test_list.mat"),
         (break_images, "missing .*Images"),
-        (break_picture, "test_list.mat names 9 files, of which 1 are not in .*Images: n02086240-Shih-Tzu/n02086240_4"),
+        (break_image, "test_list.mat names 9 files, of which 1 are not in .*Images: n02086240-Shih-Tzu/n02086240_4"),
         (break_content, "train_list.mat: not a MATLAB file, or damaged"),
         (break_half, "train_list.mat: not a MATLAB file, or damaged|holds no"),
         (break_labels, "label 2 means n02085620-Chihuahua and n02085782-Japanese_spaniel"),

@@ -15,25 +15,25 @@ from PIL import Image, ImageOps
 from tasks.dogs.data import SEEN, stanford_dogs, web_dogs
 from tasks.shared.classification.data import ClassificationData
 from tasks.shared.errors import UserError
-from tests.tasks.dogs.conftest import BREEDS, picture, write_dogs
+from tests.tasks.dogs.conftest import BREEDS, image, write_dogs
 
 FOLDERS = ("n02085620-Chihuahua", "n02085782", "shih-tzu")  # by folder, by id, by name
 
 
 @pytest.fixture
 def sets(tmp_path: Path) -> Path:
-    """Stanford Dogs in dogs/, and a web set in web/: ten fine pictures a class, and a few of each other kind."""
+    """Stanford Dogs in dogs/, and a web set in web/: ten fine images a class, and a few of each other kind."""
     write_dogs(tmp_path / "dogs")
     for label, folder in enumerate(FOLDERS):
         (tmp_path / "web" / folder).mkdir(parents=True)
         for number in range(10):
-            picture(1000 + 100 * label + number, (120, 90)).save(tmp_path / f"web/{folder}/{number}.jpg")
+            image(1000 + 100 * label + number, (120, 90)).save(tmp_path / f"web/{folder}/{number}.jpg")
     odd = tmp_path / "web" / FOLDERS[0]
-    twin = picture(2)  # a test picture of the first breed
+    twin = image(2)  # a test image of the first breed
     twin.resize((144, 120)).save(odd / "twin.png")
     ImageOps.mirror(twin).save(tmp_path / "web" / FOLDERS[2] / "mirrored_twin.jpg")
-    picture(0).save(odd / "training_twin.jpg")
-    picture(7, (31, 200)).save(odd / "narrow.jpg")
+    image(0).save(odd / "training_twin.jpg")
+    image(7, (31, 200)).save(odd / "narrow.jpg")
     (odd / "page.jpg").write_text("<html>not found</html>")
     (odd / "no_suffix").write_bytes((odd / "1.jpg").read_bytes())
     (odd / ".hidden").write_text("")
@@ -60,14 +60,14 @@ def test_what_is_left_out(sets: Path, caplog: pytest.LogCaptureFixture) -> None:
         f"{FOLDERS[2]}/mirrored_twin.jpg": "near-duplicate",
     }
     assert "36 found, 4 left out (2 near-duplicate, 1 too small, 1 unreadable)" in caplog.text
-    kept = data.pictures["train"]
+    kept = data.images["train"]
     assert np.bincount(kept.labels).tolist() == [12, 10, 10]
     assert sum(len(batch.targets) for batch in data.train_loader(0)) == 32, "all that is kept can be read"
     assert "n02085620_2.jpg (" in str(data.reports["left_out.csv"])
     shown = data.reports["near_duplicates.jpg"]
     assert isinstance(shown, Image.Image)
     above, below = (np.asarray(shown)[top + 20 : top + 120, 20:120].mean((0, 1)) for top in (0, 192))
-    assert np.abs(above - below).max() < 12, "each stands above its test picture"
+    assert np.abs(above - below).max() < 12, "each stands above its test image"
 
 
 def test_evaluation_is_on_the_test_list(sets: Path) -> None:
@@ -81,9 +81,9 @@ def test_evaluation_is_on_the_test_list(sets: Path) -> None:
             "class_names": ["Chihuahua", "Japanese spaniel", "Shih-Tzu"],
         }
     )
-    assert [data.pictures["val"].name(k) for k in range(9)] == [test.pictures["val"].name(k) for k in range(9)]
-    assert "train" not in data.pictures and not (sets / "cache").exists(), "nothing of the web is looked at for it"
-    assert data.seen_in == test.seen_in == {"imagenet": SEEN}
+    assert [data.images["val"].name(k) for k in range(9)] == [test.images["val"].name(k) for k in range(9)]
+    assert "train" not in data.images and not (sets / "cache").exists(), "nothing of the web is looked at for it"
+    assert data.leak_warnings == test.leak_warnings == {"imagenet": SEEN}
 
 
 def test_the_guard_can_be_set(sets: Path) -> None:
@@ -109,7 +109,7 @@ def test_an_index_says_the_same_as_folders(suffix: str, sets: Path) -> None:
         pq.write_table(pa.table({"label": labels, "path": names}), index)
     folders, indexed = web(sets), web(sets, index=str(index))
     assert left_out(folders) == left_out(indexed)
-    pairs = [sorted((d.pictures["train"].name(k), int(d.pictures["train"].labels[k])) for k in range(32)) for d in
+    pairs = [sorted((d.images["train"].name(k), int(d.images["train"].labels[k])) for k in range(32)) for d in
              (folders, indexed)]  # fmt: skip
     assert pairs[0] == pairs[1]
 
@@ -131,7 +131,7 @@ def test_bad_indexes(text: str, message: str, sets: Path) -> None:
         web(sets, index=f"{sets}/index.csv")
 
 
-def test_absent_pictures_of_an_index_are_counted(sets: Path) -> None:
+def test_absent_images_of_an_index_are_counted(sets: Path) -> None:
     (sets / "index.csv").write_text(f"path,label\n{FOLDERS[0]}/1.jpg,Chihuahua\ngone.jpg,Shih-Tzu\n")
     assert left_out(web(sets, index=f"{sets}/index.csv")) == {"gone.jpg": "unreadable"}
 
@@ -148,7 +148,7 @@ def test_bad_folders(sets: Path) -> None:
         web(sets, min_side=0)
 
 
-def test_a_broken_test_picture_stops_the_guard(sets: Path) -> None:
+def test_a_broken_test_image_stops_the_guard(sets: Path) -> None:
     (sets / f"dogs/Images/{BREEDS[0]}/n02085620_3.jpg").write_text("broken")
-    with pytest.raises(UserError, match=r"1 test pictures cannot be read, .*n02085620_3.jpg"):
+    with pytest.raises(UserError, match=r"1 test images cannot be read, .*n02085620_3.jpg"):
         web(sets)

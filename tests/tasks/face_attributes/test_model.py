@@ -37,8 +37,8 @@ def make_task(count: int = 4, **options: Any) -> FaceAttributes:
     return FaceAttributes(MobileNetV1(0.25), count, 64, **options)
 
 
-def draw_pictures(count: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Logits of a student and of a teacher (N, 4), and labels; no picture has the third attribute."""
+def draw_images(count: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Logits of a student and of a teacher (N, 4), and labels; no image has the third attribute."""
     rng = np.random.default_rng(seed)
     truth = rng.random((count, 4)) < [0.5, 0.2, 0.0, 0.9]
     teacher = (rng.normal(0, 1, (count, 4)) + 2 * truth - 1).astype(np.float32)
@@ -64,8 +64,8 @@ def feed(
 
 
 def test_the_loss_against_a_loop() -> None:
-    """Cross-entropy against the teacher's probabilities, or labels, a mean over attributes and pictures (Sec. 4.5)."""
-    ours, teacher, truth = draw_pictures(5)
+    """Cross-entropy against the teacher's probabilities, or labels, a mean over attributes and images (Sec. 4.5)."""
+    ours, teacher, truth = draw_images(5)
     shares_of = {"teacher": 1 / (1 + np.exp(-teacher.astype(np.float64))), "attributes": truth.astype(float)}
     for key, wanted in shares_of.items():
         values = torch.from_numpy(teacher if key == "teacher" else truth.astype(np.float32))
@@ -80,7 +80,7 @@ def test_the_loss_against_a_loop() -> None:
 
 def test_a_teacher_wins_over_labels() -> None:
     """Should both ever reach the loss; that labels don't is tested with a whole run."""
-    ours, teacher, truth = draw_pictures(5)
+    ours, teacher, truth = draw_images(5)
     pairs = zip(torch.from_numpy(teacher), torch.from_numpy(truth).float(), strict=True)
     rows: list[Any] = [{"teacher": logits, "attributes": labels} for logits, labels in pairs]
     alone: list[Any] = [{"teacher": row["teacher"]} for row in rows]
@@ -89,7 +89,7 @@ def test_a_teacher_wins_over_labels() -> None:
 
 
 def test_figures_against_scikit_learn() -> None:
-    ours, teacher, truth = draw_pictures()
+    ours, teacher, truth = draw_images()
     evaluator = AttributeEvaluator(NAMES)
     assert evaluator.compute() == {}
     feed(evaluator, ours, teacher, truth)
@@ -107,14 +107,14 @@ def test_figures_against_scikit_learn() -> None:
 
 
 def test_a_teacher_is_enough() -> None:
-    ours, teacher, _ = draw_pictures()
+    ours, teacher, _ = draw_images()
     evaluator = AttributeEvaluator(NAMES)
     feed(evaluator, ours, teacher, None)
     assert evaluator.compute().keys() == {"agreement", "emulation"}
 
 
 def test_nobody_has_any_attribute() -> None:
-    ours, _, truth = draw_pictures()
+    ours, _, truth = draw_images()
     evaluator = AttributeEvaluator(NAMES)
     feed(evaluator, ours, None, np.zeros_like(truth))
     assert evaluator.compute().keys() == {"accuracy", "attributes_left_out"}
@@ -123,7 +123,7 @@ def test_nobody_has_any_attribute() -> None:
 @pytest.mark.parametrize("taught", [True, False])
 @pytest.mark.parametrize("labelled", [True, False])
 def test_what_is_written_down(taught: bool, labelled: bool, tmp_path: Path) -> None:
-    ours, teacher, truth = draw_pictures()
+    ours, teacher, truth = draw_images()
     evaluator = AttributeEvaluator(NAMES)
     feed(evaluator, ours, teacher if taught else None, truth if labelled else None)
     evaluator.save(tmp_path)
@@ -141,7 +141,7 @@ def test_what_is_written_down(taught: bool, labelled: bool, tmp_path: Path) -> N
 
 
 def test_processes_bring_their_parts_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours, teacher, truth = draw_pictures()
+    ours, teacher, truth = draw_images()
     whole, halves = AttributeEvaluator(NAMES), [AttributeEvaluator(NAMES), AttributeEvaluator(NAMES)]
     feed(whole, ours, teacher, truth)
     for rank, half in enumerate(halves):
@@ -163,9 +163,9 @@ def test_names_come_from_data_or_teacher() -> None:
     assert task.evaluator(Labelled(None), {"attributes": NAMES}).names == NAMES
     assert task.evaluator(Labelled(NAMES), {}).names == NAMES, "of a student whose teacher knew none"
     assert task.evaluator(Labelled(None), {}).names[3] == "attribute 3"
-    assert task.taught_info(teacher) == {"attributes": NAMES}  # type: ignore[arg-type]
+    assert task.info_of_teacher(teacher) == {"attributes": NAMES}  # type: ignore[arg-type]
     teacher.class_names = None
-    assert task.taught_info(teacher) == {}  # type: ignore[arg-type]
+    assert task.info_of_teacher(teacher) == {}  # type: ignore[arg-type]
 
 
 def test_what_a_network_learns_from() -> None:

@@ -1,4 +1,4 @@
-"""Validation data without files: grey pictures of numbered people."""
+"""Validation data without files: grey images of numbered people."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ class People(FaceData):
     def identities(self, split: str) -> np.ndarray | None:
         return self.who
 
-    def picture(self, target: Any) -> torch.Tensor:
+    def image(self, target: Any) -> torch.Tensor:
         return torch.full((3, 50, 40), 5 * target["index"] % 256, dtype=torch.uint8)
 
 
@@ -48,6 +48,6 @@ def results_of(vectors: np.ndarray) -> list[Embedding]:
     return [Embedding(row) for row in torch.from_numpy(vectors)]
 
 
-def write_picture(path: Path, level: int) -> Path:
+def write_image(path: Path, level: int) -> Path:
     Image.new("RGB", (60, 70), (level, level, 90)).save(path)
     return path

@@ -73,7 +73,7 @@ def test_listed_pairs_against_a_slow_loop() -> None:
 
 
 def test_without_identities_there_is_the_teacher_alone(tmp_path: Path) -> None:
-    """Unlabelled pictures: nothing can be said of persons."""
+    """Unlabelled images: nothing can be said of persons."""
     vectors, teacher = (draw_faces(20, 4, seed=k)[0] for k in (1, 2))
     evaluator = make()
     feed(evaluator, vectors, targets_of(None, teacher))
@@ -82,7 +82,7 @@ def test_without_identities_there_is_the_teacher_alone(tmp_path: Path) -> None:
     assert {p.name for p in tmp_path.iterdir()} == {"embeddings.npz"}
 
 
-def test_too_few_pictures_leave_the_figures_out(caplog: pytest.LogCaptureFixture) -> None:
+def test_too_few_images_leave_the_figures_out(caplog: pytest.LogCaptureFixture) -> None:
     """As of a validation on a few batches alone: a run is not stopped for it."""
     vectors, identities = draw_faces(60, 8)
     evaluator = make(0.001)
@@ -93,7 +93,7 @@ def test_too_few_pictures_leave_the_figures_out(caplog: pytest.LogCaptureFixture
     assert "val_at_far" in evaluator.compute()
 
 
-def test_listed_pairs_whose_pictures_are_missing_are_left_out() -> None:
+def test_listed_pairs_whose_images_are_missing_are_left_out() -> None:
     vectors, identities = draw_faces(60, 8)
     pairs, folds = list_pairs(identities, 45)
     evaluator = make(pairs=pairs, folds=folds)
@@ -110,12 +110,12 @@ def test_what_is_written_down(tmp_path: Path) -> None:
     teacher = draw_faces(60, 8, seed=3)[0]
     pairs, folds = list_pairs(identities, 45)
     people = People(identities)
-    evaluator = make(pairs=pairs, folds=folds, picture=people.picture)
+    evaluator = make(pairs=pairs, folds=folds, image=people.image)
     feed(evaluator, vectors, targets_of(identities, teacher), np.arange(60)[::-1])
     figures = evaluator.compute()
     evaluator.save(tmp_path)
     with np.load(tmp_path / "embeddings.npz") as saved:
-        assert saved["files"].tolist() == [t["file"] for t in targets_of(identities)], "in the order of the pictures"
+        assert saved["files"].tolist() == [t["file"] for t in targets_of(identities)], "in the order of the images"
         assert np.array_equal(saved["embedding"], vectors)
         assert saved["teacher_embedding"] == pytest.approx(unit(teacher), abs=1e-6)
     rows = list(csv.DictReader((tmp_path / "pairs.csv").read_text().splitlines()))
@@ -128,15 +128,15 @@ def test_what_is_written_down(tmp_path: Path) -> None:
         assert int(row["taken_for_one"]) == (distance < figures["threshold"])
     accepted = [int(row["taken_for_one"]) for row in rows if row["one_person"] == "1"]
     assert np.mean(accepted) == pytest.approx(figures["val_at_far"])
-    with Image.open(tmp_path / "roc.png") as picture:
-        assert picture.width > 500
+    with Image.open(tmp_path / "roc.png") as image:
+        assert image.width > 500
     assert (tmp_path / "mistakes.jpg").exists()
 
 
 def test_mistakes_are_shown_where_there_are_any(tmp_path: Path) -> None:
     people = np.repeat(np.arange(10), 4)
     perfect = np.eye(10, dtype=np.float32)[people]
-    evaluator = make(picture=People(people).picture)
+    evaluator = make(image=People(people).image)
     feed(evaluator, perfect, targets_of(people))
     assert evaluator.compute()["val_at_far"] == 1.0
     (tmp_path / "mistakes.jpg").write_text("of an earlier evaluation")
@@ -154,7 +154,7 @@ def test_mistakes_are_shown_where_there_are_any(tmp_path: Path) -> None:
 
 def test_parquet(tmp_path: Path) -> None:
     vectors, identities = draw_faces(40, 6)
-    evaluator = make(kind="parquet")
+    evaluator = make(file_format="parquet")
     feed(evaluator, vectors, targets_of(identities))
     evaluator.save(tmp_path)
     table = pyarrow.parquet.read_table(tmp_path / "embeddings.parquet").to_pydict()
@@ -163,7 +163,7 @@ def test_parquet(tmp_path: Path) -> None:
 
 
 def test_processes_bring_their_parts_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As under DDP, where each has every other picture."""
+    """As under DDP, where each has every other image."""
     vectors, identities = draw_faces(50, 8)
     targets = targets_of(identities, draw_faces(50, 8, seed=3)[0])
     whole, halves = make(), [make(), make()]

@@ -76,7 +76,7 @@ def test_worked_by_hand() -> None:
 
 
 def test_all_the_same_distance() -> None:
-    """As of a network that gives every picture the same embedding: nothing may be accepted."""
+    """As of a network that gives every image the same embedding: nothing may be accepted."""
     roc = roc_of(np.zeros(5, np.float32), np.zeros(100, np.float32), 0.1)
     assert roc.val_at_far(0.1) == (0.0, 0.0) and roc.auc() == 0.5
 

@@ -1,4 +1,4 @@
-"""The embedding network: its losses by hand, what it refuses, two pictures compared."""
+"""The embedding network: its losses by hand, what it refuses, two images compared."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from tasks.facenet.margin import MarginLoss
 from tasks.facenet.model import FaceNet
 from tasks.shared.errors import UserError
 from tasks.shared.network.isometric import isometric_init
-from tests.tasks.facenet.people import People, list_pairs, write_picture
+from tests.tasks.facenet.people import People, list_pairs, write_image
 
 
 def floats(values: list) -> np.ndarray:
@@ -37,7 +37,7 @@ def taught(*rows: list[float]) -> list[Any]:
 
 
 def test_the_loss_is_the_squared_difference() -> None:
-    """Summed over the numbers of an embedding, a mean over the pictures (Sec. 4.7)."""
+    """Summed over the numbers of an embedding, a mean over the images (Sec. 4.7)."""
     ours = torch.tensor([[1.0, 0.0, 0.0, 0.0], [0.6, 0.8, 0.0, 0.0]])
     targets = taught([0.0, 2.0, 0.0, 0.0], [3.0, 4.0, 0.0, 0.0])
     loss = make_task().loss(ours, targets)
@@ -156,16 +156,16 @@ def test_costs_of_table_14() -> None:
         assert cost.layers[-1].weights == head and round((cost.mult_adds - head) / 1e6, 2) == millions
 
 
-def test_two_pictures(tmp_path: Path) -> None:
-    files = write_picture(tmp_path / "a é.png", 20), write_picture(tmp_path / "b.jpg", 200)
+def test_two_images(tmp_path: Path) -> None:
+    files = write_image(tmp_path / "a é.png", 20), write_image(tmp_path / "b.jpg", 200)
     vectors = floats([[1.0, 0.0], [0.6, 0.8]])  # squared distance 0.8
     for threshold, verdict in ((0.81, True), (0.79, False), (None, None)):
         compare_two(files, vectors, threshold, tmp_path)
         told = json.loads((tmp_path / "comparison.json").read_text())
         assert told["distance"] == pytest.approx(0.8) and told["one_person"] is verdict
         assert told["threshold"] == threshold and told["first"] == str(files[0])
-        with Image.open(tmp_path / "comparison.jpg") as picture:
-            assert picture.width > 200
+        with Image.open(tmp_path / "comparison.jpg") as image:
+            assert image.width > 200
 
 
 def test_a_folder_is_summarised(tmp_path: Path) -> None:
@@ -177,11 +177,11 @@ def test_a_folder_is_summarised(tmp_path: Path) -> None:
     task.summarise(names, answers, {"threshold": 0.1}, tmp_path)
     with np.load(tmp_path / "embeddings.npz") as saved:
         assert saved["files"].tolist() == names and np.array_equal(saved["embedding"], vectors)
-    assert not (tmp_path / "comparison.json").exists(), "of two pictures alone"
+    assert not (tmp_path / "comparison.json").exists(), "of two images alone"
 
 
 def test_the_threshold_is_the_users_or_the_runs(tmp_path: Path) -> None:
-    files = [write_picture(tmp_path / f"{k}.png", 90 * k) for k in range(2)]
+    files = [write_image(tmp_path / f"{k}.png", 90 * k) for k in range(2)]
     vectors = torch.tensor([[1.0, 0.0], [0.6, 0.8]])
     for own, figures, wanted in ((None, {"threshold": 0.9}, True), (0.7, {"threshold": 0.9}, False), (None, {}, None)):
         task = make_task(threshold=own)

@@ -50,9 +50,9 @@ def test_the_most_doubtful_pairs(rows: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert near.distances.tolist() == pytest.approx(sorted(different)[:9], rel=1e-5)
     assert far.distances.tolist() == pytest.approx(sorted(same)[::-1][:9], rel=1e-5)
     for found, one in ((near, False), (far, True)):
-        assert listed_distances(vectors, found.pictures) == pytest.approx(found.distances, rel=1e-5)
-        a, b = identities[found.pictures].T
-        assert ((a == b) == one).all() and len(np.unique(np.sort(found.pictures), axis=0)) == 9
+        assert listed_distances(vectors, found.images) == pytest.approx(found.distances, rel=1e-5)
+        a, b = identities[found.images].T
+        assert ((a == b) == one).all() and len(np.unique(np.sort(found.images), axis=0)) == 9
     few = farthest_same(vectors[:3], np.array([1, 1, 2]), 9)
     assert len(few.distances) == 1, "no more than there are"
 
@@ -70,7 +70,7 @@ def test_listed_and_all_pairs_agree() -> None:
         assert found.distances == pytest.approx(wanted.distances, rel=1e-6)
 
 
-def test_copies_of_a_picture_are_at_equal_distances() -> None:
+def test_copies_of_a_image_are_at_equal_distances() -> None:
     """The same embeddings in other rows of a matrix product."""
     vectors, _ = draw_faces(300, 300, width=64)
     twice, identities = np.concatenate([vectors, vectors]), np.arange(600)
@@ -82,7 +82,7 @@ def test_copies_of_a_picture_are_at_equal_distances() -> None:
 
 @pytest.mark.slow
 def test_lfw_takes_less_than_a_gigabyte() -> None:
-    """13,233 pictures, 87.5 million pairs, one person with 530."""
+    """13,233 images, 87.5 million pairs, one person with 530."""
     rng = np.random.default_rng(0)
     vectors = rng.standard_normal((13_233, 128)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)

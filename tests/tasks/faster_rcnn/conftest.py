@@ -25,7 +25,7 @@ def make_task(
     return FasterRCNN(backbone, num_classes, resolution, **{"proposals": 20} | options)
 
 
-def pictures(count: int, side: int, seed: int = 0) -> Tensor:
+def random_images(count: int, side: int, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     return torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
 
@@ -35,7 +35,7 @@ def target(*boxes: list[float], labels: tuple[int, ...] = ()) -> Any:
 
 
 def random_boxes(*shape: int, seed: int = 0, side: float = 96.0, size: float = 50.0) -> Tensor:
-    """(*shape, 4) xyxy of 6 pixels a side to `size`, within a picture of `side`."""
+    """(*shape, 4) xyxy of 6 pixels a side to `size`, within an image of `side`."""
     draw = torch.Generator().manual_seed(seed)
     corner = torch.rand(*shape, 2, generator=draw) * (side - size)
     return torch.cat([corner, corner + 6 + torch.rand(*shape, 2, generator=draw) * (size - 6)], dim=-1)

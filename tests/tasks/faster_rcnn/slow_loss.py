@@ -65,7 +65,7 @@ def slow_losses(
     logits: Sequence[Sequence[float]],
     offsets: Sequence[Sequence[Sequence[float]]],
 ) -> tuple[float, float]:
-    """Of one picture: classification and localization, over the count of candidates that are not ignored.
+    """Of one image: classification and localization, over the count of candidates that are not ignored.
 
     classes: of each box, from 1; offsets: of each candidate, a row for each class but background.
     """

@@ -51,7 +51,7 @@ def torchvisions(ratios: tuple[float, ...]) -> torch.Tensor:
     """Theirs for a 3x5 map of stride 16, in our order.
 
     Their ratio is height / width, they go through the sizes within each ratio, and they round corners to pixels. The
-    stride is given here: their forward would take the picture's side over the map's, rounded down (15 at 300 pixels).
+    stride is given here: their forward would take the image's side over the map's, rounded down (15 at 300 pixels).
     """
     sizes = tuple(256 * scale for scale in SCALES)
     generator = AnchorGenerator((sizes,), (tuple(1 / ratio for ratio in ratios),))  # type: ignore[arg-type]

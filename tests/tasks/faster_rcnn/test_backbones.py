@@ -11,9 +11,9 @@ from backbone import Backbone, FeatureInfo, count_cost, select_taps
 from tasks.faster_rcnn import FasterRCNN
 from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.network.build import build_data
-from tasks.shared.network.fused import ready_to_answer
+from tasks.shared.network.fused import prepare_for_inference
 from tasks.shared.network.timm_backbone import TimmBackbone
-from tests.tasks.faster_rcnn.conftest import pictures
+from tests.tasks.faster_rcnn.conftest import random_images
 
 SIDE, PROPOSALS, CLASSES = 96, 12, 6
 
@@ -56,7 +56,7 @@ def test_it_trains_and_is_evaluated(task: FasterRCNN, data: Any) -> None:
     optimizer.step()
 
     evaluator = task.evaluator(data, data.info)
-    network = ready_to_answer(task, torch.device("cpu"), bf16=False)
+    network = prepare_for_inference(task, torch.device("cpu"), bf16=False)
     with torch.inference_mode():
         for val in data.val_loader():
             evaluator.update(network.predict(network(val.images), torch.tensor([t["size"] for t in val.targets])),
@@ -65,13 +65,13 @@ def test_it_trains_and_is_evaluated(task: FasterRCNN, data: Any) -> None:
 
 
 def test_what_answers_is_made_fast_and_answers_the_same(task: FasterRCNN) -> None:
-    images = pictures(2, SIDE)
+    images = random_images(2, SIDE)
     with torch.inference_mode():
         task.train()(images)  # so that there are statistics to fold
         before = task.eval()(images)
         boxes = before.proposals
         logits, offsets = task.second_stage(before.features, boxes)
-        after = ready_to_answer(task, torch.device("cpu"), bf16=False)(images)
+        after = prepare_for_inference(task, torch.device("cpu"), bf16=False)(images)
         torch.testing.assert_close(after.features, before.features, rtol=1e-3, atol=1e-3)
         for old, new in zip((logits, offsets), task.second_stage(before.features, boxes), strict=True):
             torch.testing.assert_close(new, old, rtol=1e-3, atol=1e-3)

@@ -18,7 +18,7 @@ def random_map(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def awkward_boxes() -> Tensor:
-    """(2, 9, 4): any, and beyond the border, at it, without area, below a step of the map, the whole picture."""
+    """(2, 9, 4): any, and beyond the border, at it, without area, below a step of the map, the whole image."""
     boxes = random_boxes(2, 9).double()
     special = [[-30.0, -20, 50, 200], [96, 0, 96, 80], [7, 9, 7, 9], [31, 33, 33, 34], [0, 0, 96, 80], [16, 16, 32, 64]]
     boxes[1, :6] = torch.tensor(special, dtype=torch.float64)

@@ -34,7 +34,7 @@ def found(proposals: Tensor) -> Found:
 
 
 def batch(count: int, resize: str) -> tuple[list[Found], list[dict[str, Any]]]:
-    """Proposals in pixels of the pictures, targets in pixels of their squares; the last picture has no object."""
+    """Proposals in pixels of the images, targets in pixels of their squares; the last image has no object."""
     results, targets = [], []
     for seed, (image, (height, width)) in enumerate(SIZES.items()):
         boxes = random_boxes(count if image != 13 else 0, seed=seed, side=50, size=40)
@@ -68,14 +68,14 @@ def test_recall_agrees_with_a_slow_count(make, count, resize):
 
 def test_worked_by_hand(make):
     evaluator = make()
-    # In a picture 100 wide and 200 high, the square's 48 pixels are 50 and 100.
+    # In an image 100 wide and 200 high, the square's 48 pixels are 50 and 100.
     boxes = torch.tensor([[0.0, 0, 48, 48], [48, 48, 96, 96], [0, 48, 48, 96]])
     proposals = torch.tensor([[0.0, 0, 50, 51], [50, 100, 100, 149], [0, 100, 50, 200]])
     evaluator.update([found(proposals)], [{"boxes": boxes, "image_id": 11, "size": (200, 100)}])
     assert evaluator.compute()["rpn_recall"] == pytest.approx(2 / 3)  # IoU 0.51, 0.49 and 1
 
 
-def test_pictures_without_objects_or_proposals_count_as_they_should(make):
+def test_images_without_objects_or_proposals_count_as_they_should(make):
     evaluator = make()
     evaluator.update([found(torch.zeros(0, 4))], [{"boxes": torch.zeros(0, 4), "image_id": 13, "size": (96, 96)}])
     assert "rpn_recall" not in evaluator.compute(), "there is nothing to find"
@@ -85,7 +85,7 @@ def test_pictures_without_objects_or_proposals_count_as_they_should(make):
     assert not evaluator.recalled
 
 
-def test_every_process_gets_the_counts_of_all_and_a_picture_seen_twice_counts_once(make, monkeypatch):
+def test_every_process_gets_the_counts_of_all_and_a_image_seen_twice_counts_once(make, monkeypatch):
     both = [make(), make()]
     results, targets = batch(8, "square")
     both[0].update(results[:2], targets[:2])

@@ -28,7 +28,7 @@ EVERYTHING = {"anchors": 10_000, "anchors_positive": 1.0, "proposals": 10_000, "
 
 
 class Problem:
-    """Random outputs and targets; the last picture has no boxes. Its second stage answers by the box alone, so that the
+    """Random outputs and targets; the last image has no boxes. Its second stage answers by the box alone, so that the
     order in which candidates are drawn changes nothing."""
 
     def __init__(self, seed: int = 0, counts: tuple[int, ...] = (4, 1, 0), **options: Any):
@@ -64,19 +64,19 @@ class Problem:
     def loss(self) -> dict[str, Tensor]:
         return self.task.loss(self.outputs, self.targets())
 
-    def candidates(self, picture: int) -> Tensor:
+    def candidates(self, image: int) -> Tensor:
         """The proposals that are there, and the truth."""
-        return torch.cat([self.outputs.proposals[picture, : self.found[picture]], self.boxes[picture]])
+        return torch.cat([self.outputs.proposals[image, : self.found[image]], self.boxes[image]])
 
 
 def slow(problem: Problem) -> dict[str, float]:
     totals = dict.fromkeys(("rpn_objectness", "rpn_localization", "classification", "localization"), 0.0)
-    for picture, (boxes, labels) in enumerate(zip(problem.boxes, problem.labels, strict=True)):
+    for image, (boxes, labels) in enumerate(zip(problem.boxes, problem.labels, strict=True)):
         truth, anchors = boxes.tolist(), ANCHORS.tolist()
         outputs = problem.outputs
-        logits, offsets = outputs.objectness[picture].tolist(), outputs.offsets[picture, :, None].tolist()
+        logits, offsets = outputs.objectness[image].tolist(), outputs.offsets[image, :, None].tolist()
         own = slow_losses(slow_anchor_targets(anchors, truth), [1] * len(truth), truth, anchors, logits, offsets)
-        near = problem.candidates(picture)
+        near = problem.candidates(image)
         second = [t.tolist() for t in problem.second_stage(near)]
         classes = [label + 1 for label in labels.tolist()]
         matched = slow_proposal_targets(near.tolist(), truth)
@@ -135,7 +135,7 @@ def test_anchors_are_positive_ignored_and_background_where_torchvisions_are(seed
 def test_proposals_belong_to_the_boxes_that_torchvisions_do():
     problem = Problem(counts=(4, 2, 1))
     roi = RoIHeads(None, None, None, 0.5, 0.5, 64, 0.25, None, 0.05, 0.5, 100)
-    near = [problem.candidates(picture) for picture in range(3)]
+    near = [problem.candidates(image) for image in range(3)]
     indices, classes = roi.assign_targets_to_proposals(near, problem.boxes, [k + 1 for k in problem.labels])
     matched = assign_proposals(*with_truth(problem.outputs.proposals, problem.found, problem.boxes), problem.boxes)
     for own, index, label, candidates in zip(matched, indices, classes, near, strict=True):
@@ -163,7 +163,7 @@ def test_first_stage_losses_agree_with_torchvisions():
 
 def test_second_stage_losses_agree_with_torchvisions():
     problem = Problem(counts=(3, 2))
-    near = [problem.candidates(picture)[:27] for picture in range(2)]  # as many in each: theirs counts over the batch
+    near = [problem.candidates(image)[:27] for image in range(2)]  # as many in each: theirs counts over the batch
     overlap = [box_iou(own, c).max(0) for own, c in zip(problem.boxes, near, strict=True)]
     labels = [k[o.indices] + 1 for k, o in zip(problem.labels, overlap, strict=True)]
     classes = torch.stack([k * (o.values >= 0.5) for k, o in zip(labels, overlap, strict=True)])
@@ -181,7 +181,7 @@ def test_second_stage_losses_agree_with_torchvisions():
 # Worked by hand
 
 
-def test_each_pictures_sum_is_over_its_own_count():
+def test_each_images_sum_is_over_its_own_count():
     counted = torch.tensor([[True, True], [True, False], [False, False]])
     wanted = torch.zeros(3, 2, 4)
     offsets = torch.tensor([0.5, 0, 0, 3]).expand(3, 2, 4)  # 0.125 + 2.5

@@ -1,4 +1,4 @@
-"""The detector as a whole: Table 13's cost, any size, and boxes in the original picture."""
+"""The detector as a whole: Table 13's cost, any size, and boxes in the original image."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 from backbone import count_cost
 from tasks.faster_rcnn.model import FasterRCNNOutputs, Found
 from tasks.shared.detection.dataset import DetectionInfo
-from tests.tasks.faster_rcnn.conftest import make_task, outputs_of, pictures, random_boxes
+from tests.tasks.faster_rcnn.conftest import make_task, outputs_of, random_boxes, random_images
 
 # Table 13
 
@@ -61,7 +61,7 @@ def test_proposals_set_the_cost_of_the_second_stage():
 def test_any_resolution_width_class_count_and_taps_fit_together(resolution, options):
     task = make_task(resolution=resolution, **options).eval()
     with torch.no_grad():
-        outputs = task(pictures(2, resolution))
+        outputs = task(random_images(2, resolution))
     classes, count, side = options.get("num_classes", 3), options.get("proposals", 20), -(-resolution // 16)
     shapes = 1 if "anchors" in options else 12
     assert outputs.features.shape == (2, task.shared.channels, side, side)
@@ -79,7 +79,7 @@ def test_any_resolution_width_class_count_and_taps_fit_together(resolution, opti
 
 def test_forward_returns_the_same_type_in_training_and_evaluation():
     task = make_task()
-    images = pictures(2, 96)
+    images = random_images(2, 96)
     trained, evaluated = task.train()(images), task.eval()(images)
     assert type(trained) is type(evaluated) is FasterRCNNOutputs
     assert trained.class_logits is None and trained.box_offsets is None
@@ -90,9 +90,9 @@ def test_forward_returns_the_same_type_in_training_and_evaluation():
 def test_the_second_stage_is_the_backbones_own_last_layers_on_crops():
     task = make_task().eval()
     with torch.no_grad():
-        maps = task.backbone(task.normalize(pictures(1, 96)))
+        maps = task.backbone(task.normalize(random_images(1, 96)))
         features, last = maps["conv_11"], maps["conv_13"]
-        torch.testing.assert_close(task(pictures(1, 96)).features, features)
+        torch.testing.assert_close(task(random_images(1, 96)).features, features)
         # A crop whose 14x14 samples are places of the map, from 0 to 13 in steps of 16 pixels.
         wide = features.repeat(1, 1, 3, 3)[..., :14, :14]
         logits, offsets = task.second_stage(wide, torch.tensor([[[0.0, 0, 13 * 16, 13 * 16]]]))
@@ -104,16 +104,16 @@ def test_the_second_stage_is_the_backbones_own_last_layers_on_crops():
     torch.testing.assert_close(offsets.flatten(1), task.boxes(x.mean((2, 3))))
 
 
-def test_each_proposal_is_answered_for_its_own_picture():
+def test_each_proposal_is_answered_for_its_own_image():
     task = make_task().eval()
-    images, boxes = pictures(3, 96), random_boxes(3, 4)
+    images, boxes = random_images(3, 96), random_boxes(3, 4)
     with torch.no_grad():
         features = task(images).features
         together = task.second_stage(features, boxes)
-        for picture in range(3):
-            alone = task.second_stage(features[picture : picture + 1], boxes[picture : picture + 1])
+        for image in range(3):
+            alone = task.second_stage(features[image : image + 1], boxes[image : image + 1])
             for both, own in zip(together, alone, strict=True):
-                torch.testing.assert_close(both[picture : picture + 1], own)
+                torch.testing.assert_close(both[image : image + 1], own)
     assert not torch.allclose(together[0][0], task.second_stage(features, boxes.roll(1, 0))[0][0])
 
 
@@ -123,9 +123,11 @@ def test_one_network_answers_at_300_and_at_600():
     large.load_state_dict(small.state_dict())
     for task, side in ((small, 19), (large, 38)):
         with torch.no_grad():
-            outputs = task(pictures(1, task.resolution))
+            outputs = task(random_images(1, task.resolution))
         assert outputs.anchors.shape == (side * side * 12, 4)
-        assert outputs.anchors[:12].equal(small(pictures(1, 300)).anchors[:12]), "anchors are in pixels of the square"
+        assert outputs.anchors[:12].equal(small(random_images(1, 300)).anchors[:12]), (
+            "anchors are in pixels of the square"
+        )
         (found,) = task.predict(outputs, torch.tensor([[480, 640]]))
         assert found.boxes[:, 2].max() > 320 and found.boxes[:, 2].max() <= 640.01
 
@@ -159,7 +161,7 @@ def test_what_cannot_work_is_refused_by_key(options, message):
     assert message in str(error.value)
 
 
-def test_pictures_of_another_size_are_refused():
+def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"96x96, got \(1, 3, 96, 128\)"):
         make_task()(torch.zeros(1, 3, 96, 128))
 
@@ -187,7 +189,7 @@ def one_confident(proposals: list[list[float]], label: int, offset: list[float])
         ([24.0, 24, 48, 48], [0.0, -5, 0, 0], [50, 25, 100, 75]),  # half its height up
     ],
 )
-def test_boxes_are_those_of_the_class_in_pixels_of_the_original_picture(label, proposal, offset, expected):
+def test_boxes_are_those_of_the_class_in_pixels_of_the_original_image(label, proposal, offset, expected):
     task = make_task(postprocess={"score_threshold": 0.01})
     outputs = one_confident([proposal, [0.0, 0, 9, 9]], label, offset)
     (found,) = task.predict(outputs, torch.tensor([[200, 200]]))
@@ -201,7 +203,7 @@ def test_boxes_are_those_of_the_class_in_pixels_of_the_original_picture(label, p
     torch.testing.assert_close(found.proposals, outputs.proposals[0] * scale)
 
 
-def test_each_picture_of_a_batch_has_its_own_size_and_only_proposals_that_are_there():
+def test_each_image_of_a_batch_has_its_own_size_and_only_proposals_that_are_there():
     task = make_task(postprocess={"score_threshold": 0.01})
     one = one_confident([[24.0, 12, 72, 60], [0.0, 0, 9, 9]], 1, [0.0] * 4)
     assert one.class_logits is not None and one.box_offsets is not None
@@ -227,7 +229,7 @@ def test_boxes_of_one_class_suppress_each_other_and_no_others():
 
 def test_postprocess_options_reach_predict():
     task = make_task(postprocess={"total": 7, "per_class": 2}).eval()
-    (found,) = task.predict(task(pictures(1, 96)), torch.tensor([[96, 96]]))
+    (found,) = task.predict(task(random_images(1, 96)), torch.tensor([[96, 96]]))
     assert len(found.scores) == 6  # two of each of the three classes
 
 

@@ -1,4 +1,4 @@
-"""Pictures with their aspect kept: data, network and answers mean the same square."""
+"""Images with their aspect kept: data, network and answers mean the same square."""
 
 import json
 from pathlib import Path
@@ -23,12 +23,12 @@ SHAPES = {"wide": (150, 60), "tall": (50, 140), "square": (80, 80)}  # width, he
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """One picture of each shape with one object at the same place."""
+    """One image of each shape with one object at the same place."""
     images, annotations = [], []
     for number, (name, (width, height)) in enumerate(SHAPES.items(), 1):
-        picture = Image.new("RGB", (width, height), (30, 30, 30))
-        picture.paste((250, 40, 40), (20, 10, 50, 35))
-        picture.save(tmp_path / f"{name}.png")
+        image = Image.new("RGB", (width, height), (30, 30, 30))
+        image.paste((250, 40, 40), (20, 10, 50, 35))
+        image.save(tmp_path / f"{name}.png")
         images.append({"id": number, "file_name": f"{name}.png", "width": width, "height": height})
         annotations.append({"id": number, "image_id": number, "category_id": 1, "bbox": BOX, "area": 750, "iscrowd": 0})
     content = {"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "a"}]}
@@ -64,7 +64,7 @@ def test_prediction_sees_what_evaluation_saw(places, resize):
     task, data = make_task(1, R, resize=resize), make_data(places, resize=resize)
     (batch,) = data.val_loader()
     for image, target in zip(batch.images, batch.targets, strict=True):
-        assert torch.equal(task.prepare(data.picture(target)), image)
+        assert torch.equal(task.prepare(data.image(target)), image)
         x1, y1, x2, y2 = target["boxes"][0].round().int().tolist()
         assert (image[0, y1 + 2 : y2 - 2, x1 + 2 : x2 - 2] > 200).all(), "the object is where its box says"
         width, height = SHAPES[Path(target["file"]).stem]
@@ -72,7 +72,7 @@ def test_prediction_sees_what_evaluation_saw(places, resize):
         assert aspect == pytest.approx(1.0 if resize == "keep_aspect" else height / width, rel=0.1)
 
 
-def test_beside_the_picture_it_is_grey(places):
+def test_beside_the_image_it_is_grey(places):
     (batch,) = make_data(places, resize="keep_aspect").val_loader()
     wide, tall, even = batch.images
     assert (wide[:, 39:] == GREY).all() and (wide[0, 37] != GREY).all()  # 60 * 96 / 150 = 38.4
@@ -80,7 +80,7 @@ def test_beside_the_picture_it_is_grey(places):
     assert (even != GREY).all()
 
 
-def test_augmented_pictures_keep_their_aspect_too(places):
+def test_augmented_images_keep_their_aspect_too(places):
     data = make_data(places, resize="keep_aspect", augment=True, crop_share=0.0)
     (batch,) = data.train_loader(0)
     for target in batch.targets:
@@ -88,12 +88,12 @@ def test_augmented_pictures_keep_their_aspect_too(places):
         assert width / height == pytest.approx(30 / 25, rel=0.05)
 
 
-def test_boxes_end_where_the_picture_does():
+def test_boxes_end_where_the_image_does():
     task = make_task(1, R, resize="keep_aspect", postprocess={"score_threshold": 0.01})
-    proposals = torch.tensor([[[10.0, 10, 80, 90], [50, 60, 90, 90]]])  # the second lies beside the picture
+    proposals = torch.tensor([[[10.0, 10, 80, 90], [50, 60, 90, 90]]])  # the second lies beside the image
     logits = torch.tensor([-9.0, 9]).expand(1, 2, 2)
     outputs = outputs_of(proposals, logits, torch.zeros(1, 2, 1, 4))
-    (found,) = task.predict(outputs, torch.tensor([[100, 200]]))  # 48 pixels of the square are picture
+    (found,) = task.predict(outputs, torch.tensor([[100, 200]]))  # 48 pixels of the square are image
     torch.testing.assert_close(found.boxes, torch.tensor([[10.0, 10, 80, 48]]) * 200 / 96)
     assert found.proposals[:, 3].max() <= 100.001
 

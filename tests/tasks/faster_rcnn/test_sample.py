@@ -8,12 +8,12 @@ from tasks.faster_rcnn.loss import Sampling, make_sampling, sample
 from tasks.shared.detection.matching import BACKGROUND, IGNORED
 
 
-def candidates(*pictures: tuple[int, int, int], seed: int = 0) -> Tensor:
+def candidates(*images: tuple[int, int, int], seed: int = 0) -> Tensor:
     """(B, A) of so many positives (of boxes 0 to 2), background and ignored, mixed; short rows end in ignored ones."""
     draw = torch.Generator().manual_seed(seed)
-    wide = max(sum(counts) for counts in pictures)
+    wide = max(sum(counts) for counts in images)
     rows = []
-    for positive, background, ignored in pictures:
+    for positive, background, ignored in images:
         row = [k % 3 for k in range(positive)] + [BACKGROUND] * background + [IGNORED] * ignored
         mixed = torch.tensor(row)[torch.randperm(len(row), generator=draw)]
         rows.append(torch.cat([mixed, torch.full((wide - len(row),), IGNORED)]))
@@ -45,7 +45,7 @@ def test_a_quarter_of_64_at_most_is_positive(counts, positives, background):
     assert (drawn.matched[~drawn.counted] < 0).all()
 
 
-def test_each_picture_of_a_batch_is_drawn_by_itself():
+def test_each_image_of_a_batch_is_drawn_by_itself():
     matched = candidates((100, 400, 30), (0, 0, 9), (2, 30, 3), (0, 300, 0))
     drawn = sample(matched, 64, 0.25)
     assert drawn.chosen.shape == drawn.counted.shape == drawn.matched.shape == (4, 64)

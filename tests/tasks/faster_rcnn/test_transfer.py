@@ -14,7 +14,7 @@ from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.network.build import build_task
 from tasks.shared.network.transfer import adopt_backbone, freeze, start_from
 from tasks.shared.records.checkpoint import load_checkpoint, write_weights
-from tests.tasks.faster_rcnn.conftest import make_task, pictures, random_boxes, target
+from tests.tasks.faster_rcnn.conftest import make_task, random_boxes, random_images, target
 
 TARGETS = [target([10, 10, 60, 60], [50, 40, 90, 90], labels=(1, 0)), target()]
 
@@ -45,7 +45,7 @@ def test_frozen_batch_norm_stays_as_it_came_in_both_stages(frozen):
         module.eval()
     optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], lr=1e-3)
     for _ in range(2):
-        total = torch.stack(list(task.loss(task(pictures(2, 96)), TARGETS).values())).sum()
+        total = torch.stack(list(task.loss(task(random_images(2, 96)), TARGETS).values())).sum()
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
@@ -106,7 +106,7 @@ def test_weights_of_a_classifier_start_both_stages(classifier_run: Path, caplog:
     message = next(r.getMessage() for r in caplog.records if "not taken" in r.getMessage())
     assert "backbone" not in message.split(":")[-1], "no layer of it is left out"
 
-    # The whole picture as a crop goes through the classifier's own last layers.
+    # The whole image as a crop goes through the classifier's own last layers.
     classifier = build_task(load_checkpoint(classifier_run).config, 10).eval()
     classifier.load_state_dict(source)
     task.eval()

@@ -30,7 +30,7 @@ SHOTS = [
 SHOTS.append(Shot("a b/atoll.png", 5.0, -160.0, "atoll0", "2015-05-01 12:00:00"))
 
 
-def picture(number: int) -> Image.Image:
+def image(number: int) -> Image.Image:
     """Noise of 40 x 30 pixels, another for each number."""
     return Image.fromarray(np.random.default_rng(number).integers(0, 256, (30, 40, 3), np.uint8))
 
@@ -46,10 +46,10 @@ def write_table(file: Path, shots: Sequence[Shot] = SHOTS, columns: Sequence[str
 
 
 def write_photos(root: Path, shots: Sequence[Shot] = SHOTS) -> Path:
-    """photos.csv and the pictures that it names; the picture of a row is `picture(row)`."""
+    """photos.csv and the images that it names; the image of a row is `image(row)`."""
     for number, shot in enumerate(shots):
         (root / shot.path).parent.mkdir(parents=True, exist_ok=True)
-        picture(number).save(root / shot.path)
+        image(number).save(root / shot.path)
     write_table(root / "photos.csv", shots)
     return root
 
@@ -71,6 +71,6 @@ def write_shard(file: Path, samples: Sequence[dict[str, Any]]) -> Path:
 def shard_sample(number: int) -> dict[str, Any]:
     """The photo of `SHOTS[number]`."""
     file = io.BytesIO()
-    picture(number).save(file, "PNG")
+    image(number).save(file, "PNG")
     facts = SHOTS[number]._asdict()
     return {"__key__": f"photo.dir/{number:04d}", "png": file.getvalue(), "json": facts}

@@ -17,7 +17,7 @@ from tasks.planet.neighbours import neighbours
 from tasks.planet.photos import read_photos
 from tasks.shared.errors import UserError
 from tasks.shared.images.decode import to_pil
-from tests.tasks.planet.conftest import SHOTS, picture, write_photos, write_table
+from tests.tasks.planet.conftest import SHOTS, image, write_photos, write_table
 from tests.tasks.planet.places import draw_places
 from tests.tasks.planet.places import write_table as write_places
 from tests.tasks.planet.test_model import MobileNetV1
@@ -56,7 +56,7 @@ def test_training_leaves_out_what_evaluation_counts(root: Path, caplog: pytest.L
     assert [t["file"].rsplit("/")[-1] for t in seen] == [s.path.rsplit("/")[-1] for s in SHOTS]
     assert (seen[-1]["label"], seen[-1]["class_id"]) == (-1, "") and (seen[-1]["lat"], seen[-1]["lon"]) == (5.0, -160.0)
     for k in (0, 7, 18):
-        assert torch.equal(data.picture(seen[k]), torch.from_numpy(np.array(picture(k))).permute(2, 0, 1))
+        assert torch.equal(data.image(seen[k]), torch.from_numpy(np.array(image(k))).permute(2, 0, 1))
     assert Cells.load(_written(root, data.reports["cells.json"])).key == data.cells.key
 
 
@@ -75,30 +75,30 @@ def test_training_knows_the_cells_beside(root: Path) -> None:
     assert all(t["neighbours"].tolist() == [k for k in range(3) if k != t["label"]] for t in targets)
 
 
-def test_pictures_are_upright(tmp_path: Path) -> None:
+def test_images_are_upright(tmp_path: Path) -> None:
     root = write_photos(tmp_path)
     image = Image.new("RGB", (20, 10), "red")
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(root / SHOTS[0].path, exif=exif)
     photos = read_photos(root, root / "photos.csv", None, None)
-    assert to_pil(photos.pictures.read(0)).size == (10, 20)
+    assert to_pil(photos.images.read(0)).size == (10, 20)
 
 
 def test_users_are_on_one_side(root: Path) -> None:
     data = make(root, split={"by": "user", "share": 0.3})
     sides = {
-        side: {next(s.user for s in SHOTS if pictures.name(k).endswith(s.path)) for k in range(len(pictures.labels))}
-        for side, pictures in data.pictures.items()
+        side: {next(s.user for s in SHOTS if images.name(k).endswith(s.path)) for k in range(len(images.labels))}
+        for side, images in data.images.items()
     }
     assert sides["train"] and sides["val"] and not sides["train"] & sides["val"]
     alone = geotagged(str(root), train={"table": "photos.csv"}, split={"by": "user", "share": 0.3}, splits=("val",),
                       resolution=32)  # fmt: skip
-    for pictures in data.pictures.values():
-        for k in range(len(pictures.labels)):
-            row = next(row for row, s in enumerate(SHOTS) if pictures.name(k).endswith(s.path))
-            assert np.array_equal(pictures.read(k).permute(1, 2, 0).numpy(), np.array(picture(row)))
-    names = [[d.pictures["val"].name(k) for k in range(len(d.photos["val"].lat))] for d in (data, alone)]
+    for images in data.images.values():
+        for k in range(len(images.labels)):
+            row = next(row for row, s in enumerate(SHOTS) if images.name(k).endswith(s.path))
+            assert np.array_equal(images.read(k).permute(1, 2, 0).numpy(), np.array(image(row)))
+    names = [[d.images["val"].name(k) for k in range(len(d.photos["val"].lat))] for d in (data, alone)]
     assert names[0] == names[1] and alone.info == {}
 
 
@@ -106,7 +106,7 @@ def test_times_are_on_either_side(root: Path) -> None:
     data = make(root, split={"by": "time", "after": "2014-01-01"})
     for side, photos in data.photos.items():
         for k in range(len(photos.lat)):
-            shot = next(s for s in SHOTS if photos.pictures.name(k).endswith(s.path))
+            shot = next(s for s in SHOTS if photos.images.name(k).endswith(s.path))
             assert (shot.time >= "2014-01-01") == (side == "val")
 
 
@@ -186,7 +186,7 @@ def test_a_missing_root_is_told(tmp_path: Path) -> None:
         make(tmp_path / "gone")
 
 
-def test_missing_and_damaged_pictures_are_skipped(root: Path) -> None:
+def test_missing_and_damaged_images_are_skipped(root: Path) -> None:
     (root / SHOTS[1].path).unlink()
     (root / SHOTS[8].path).write_bytes(b"\x89PNG no more")
     data = make(root, **BOTH, on_corrupt="skip")
@@ -199,8 +199,8 @@ def test_a_million_rows_are_arrays(tmp_path: Path) -> None:
     write_places(tmp_path / "photos.parquet", 200_000)
     photos = read_photos(tmp_path, tmp_path / "photos.parquet", None, None)
     np.testing.assert_array_equal(np.stack([photos.lat, photos.lon], 1), draw_places(200_000))
-    names = photos.pictures.names  # type: ignore[attr-defined]
+    names = photos.images.names  # type: ignore[attr-defined]
     assert photos.lat.nbytes + names.nbytes == 200_000 * (8 + len("photos/000000000.jpg"))
-    assert photos.pictures.name(199_999).endswith("photos/000199999.jpg")
+    assert photos.images.name(199_999).endswith("photos/000199999.jpg")
     some = photos.pick(np.array([5, 199_999]))
-    assert some.pictures.name(1) == photos.pictures.name(199_999) and some.lat[1] == photos.lat[199_999]
+    assert some.images.name(1) == photos.images.name(199_999) and some.lat[1] == photos.lat[199_999]

@@ -74,7 +74,7 @@ def test_answers_are_described(answer: str, place: str) -> None:
         assert (told["cells"][0]["lat"], told["cells"][0]["lon"]) == tuple(CELLS.centres[order[0]])
 
 
-def test_the_picture_shows_photo_and_world() -> None:
+def test_the_image_shows_photo_and_world() -> None:
     from PIL import Image
 
     task = make_task()

@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.planet.data import geotagged_sample
 from tasks.planet.metrics import best_single_place
 from tasks.planet.sample import draw_geotagged_sample
-from tasks.planet.sample_drawing import draw_picture
+from tasks.planet.sample_drawing import draw_image
 from tasks.planet.sample_world import LAND, World
 from tasks.planet.sphere import great_circle_km, unit_vectors
 from tasks.shared.errors import UserError
@@ -28,15 +28,15 @@ def table(root: Path, name: str) -> list[dict[str, str]]:
     return list(csv.DictReader((root / name).read_text().splitlines()))
 
 
-def test_two_tables_and_their_pictures(root: Path) -> None:
+def test_two_tables_and_their_images(root: Path) -> None:
     rows = {name: table(root, f"{name}.csv") for name in ("train", "val")}
     assert [len(found) for found in rows.values()] == [40, 12]
     assert list(rows["train"][0]) == ["path", "lat", "lon", "user", "time"]
     users = [{row["user"] for row in found} for found in rows.values()]
     assert not users[0] & users[1] and len(users[0]) < 40
     for row in rows["train"] + rows["val"]:
-        with Image.open(root / row["path"]) as picture:
-            assert min(picture.size) >= 84 and max(picture.size) <= 104
+        with Image.open(root / row["path"]) as image:
+            assert min(image.size) >= 84 and max(image.size) <= 104
         assert any(s - 2 < float(row["lat"]) < n + 2 for boxes in LAND for s, n, _, _ in boxes)
 
 
@@ -64,16 +64,16 @@ def test_places_are_clustered(tmp_path: Path) -> None:
     assert np.median(great_circle_km(*places[0], *places[1:].T)) > 4000
 
 
-def test_a_picture_says_its_country_by_structure() -> None:
-    """With all chance the same, another country's picture is another one; colours in the mean say nothing."""
+def test_a_image_says_its_country_by_structure() -> None:
+    """With all chance the same, another country's image is another one; colours in the mean say nothing."""
     world = World(0)
     lat, lon = 48.0, 10.0
     look = world.look(np.random.default_rng(0), lat, lon, 2)
-    draw = lambda other: np.asarray(draw_picture(np.random.default_rng(3), other, np.ones(3)), float)  # noqa: E731
+    draw = lambda other: np.asarray(draw_image(np.random.default_rng(3), other, np.ones(3)), float)  # noqa: E731
     base = draw(look)
     for other in (look._replace(sign=(look.sign + 5) % 24), look._replace(continent=4), look._replace(climate=0)):
         assert np.abs(draw(other) - base).mean() > 0.3
-    means = {c: np.mean([np.asarray(draw_picture(np.random.default_rng((c, k)), look._replace(continent=c), np.ones(3)))
+    means = {c: np.mean([np.asarray(draw_image(np.random.default_rng((c, k)), look._replace(continent=c), np.ones(3)))
                          .mean((0, 1)) for k in range(60)], 0) for c in (0, 4)}  # fmt: skip
     assert np.abs(means[0] - means[4]).max() < 20
 

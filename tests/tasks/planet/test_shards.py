@@ -58,7 +58,7 @@ def test_shards_are_what_a_table_is(tmp_path: Path) -> None:
     found = make(shards, **both)
     listed = geotagged(str(root), **tables, **OPTIONS)
     assert found.info == listed.info and same(found, listed)
-    assert found.pictures["val"].name(6).endswith("train-0001.tar/photo.dir/0006.png")
+    assert found.images["val"].name(6).endswith("train-0001.tar/photo.dir/0006.png")
     assert not same(found, make(shards, **both, augment={"area": [0.2, 0.5]}))
 
 
@@ -88,13 +88,13 @@ def test_the_index_is_kept_until_shards_change(tmp_path: Path, caplog: pytest.Lo
     assert not list((shards / "cache").glob(".*"))
 
 
-def test_pictures_are_upright(tmp_path: Path) -> None:
+def test_images_are_upright(tmp_path: Path) -> None:
     image, exif, file = Image.new("RGB", (20, 10), "red"), Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     image.save(file, "JPEG", exif=exif)
     write_shard(tmp_path / "x.tar", [{"__key__": "a", "jpg": file.getvalue(), "json": {"lat": 1, "lon": 2}}])
     photos = read_shards(tmp_path, "x.tar", None, None, tmp_path / "cache", "error")
-    assert photos.pictures.read(0).shape == (3, 20, 10)
+    assert photos.images.read(0).shape == (3, 20, 10)
 
 
 def test_fields_of_other_names_and_other_members(tmp_path: Path) -> None:
@@ -108,12 +108,12 @@ def test_fields_of_other_names_and_other_members(tmp_path: Path) -> None:
     data = make(shards, train={"shards": "x.tar"}, val={"shards": "x.tar"}, columns={"lat": "y"},
                 partition=PARTITION | {"min_photos": 1})  # fmt: skip
     assert data.photos["val"].lat.tolist() == [48.8, -0.2] and data.photos["val"].lon.tolist() == [2.3, -78.5]
-    assert data.pictures["val"].name(0).endswith("x.tar/a.b/c.png")
+    assert data.images["val"].name(0).endswith("x.tar/a.b/c.png")
 
 
 BROKEN = {
     "no json": (lambda s: s.pop("json"), "0003: has no json, but png"),
-    "no picture": (lambda s: s.pop("png"), "0003: has no picture, but json"),
+    "no image": (lambda s: s.pop("png"), "0003: has no image, but json"),
     "damaged json": (lambda s: s.update(json=b'{"lat": 3'), r"0003\.png: its json cannot be used \(Expecting"),
     "no object": (lambda s: s.update(json=b"[1, 2]"), "it holds no object"),
     "latitude": (lambda s: s["json"].update(lat=91), "lat=91; expected degrees from -90 to 90"),
@@ -138,13 +138,13 @@ def test_a_broken_sample_is_told_or_left_out(kind: str, tmp_path: Path, caplog: 
     assert len(data.photos["val"].lat) == 18 and "left out: 1 of 19 samples are broken" in caplog.text
 
 
-def test_a_damaged_picture_in_a_shard(tmp_path: Path) -> None:
+def test_a_damaged_image_in_a_shard(tmp_path: Path) -> None:
     shards = write_shards(tmp_path / "shards")
     samples = [shard_sample(k) for k in range(5)]
     samples[2]["png"] = samples[2]["png"][:200]
     write_shard(shards / "train-0000.tar", samples)
     both = {"val": {"shards": "train-*.tar"}}
-    with pytest.raises(UserError, match=r"train-0000\.tar/photo\.dir/0002\.png: not a readable picture, or truncated"):
+    with pytest.raises(UserError, match=r"train-0000\.tar/photo\.dir/0002\.png: not a readable image, or truncated"):
         list(make(shards, **both).val_loader())
     assert sum(batch.skipped for batch in make(shards, **both, on_corrupt="skip").val_loader()) == 1
 
@@ -170,10 +170,10 @@ def test_a_shard_that_shrinks_after_indexing(tmp_path: Path) -> None:
     data = make(shards, val={"shards": "train-*.tar"})
     os.truncate(shards / "train-0003.tar", 512)
     with pytest.raises(UserError, match=r"0015\.png: the shard ends before it does"):
-        data.pictures["val"].read(15)
+        data.images["val"].read(15)
     (shards / "train-0003.tar").unlink()
     with pytest.raises(UserError, match=r"0015\.png: cannot be read \(No such file"):
-        data.pictures["val"].read(15)
+        data.images["val"].read(15)
 
 
 def test_mistakes_are_told(tmp_path: Path) -> None:

@@ -6,22 +6,22 @@ from itertools import repeat
 import numpy as np
 import pytest
 
-from tasks.planet.split import Split, lots, moment, moments
+from tasks.planet.split import Split, hash_shares, moment, moments
 from tasks.shared.errors import UserError
 
 
 def test_a_user_is_on_one_side() -> None:
     users = [f"user {k % 997}" for k in range(10_000)]
-    evaluated = Split("user", 0.2).evaluated(lots(users, repeat("")))
+    evaluated = Split("user", 0.2).evaluated(hash_shares(users, repeat("")))
     sides = {side: {user for user, e in zip(users, evaluated, strict=True) if e == side} for side in (True, False)}
     assert not sides[True] & sides[False]
     assert len(sides[True]) / 997 == pytest.approx(0.2, abs=0.04)
 
 
 def test_a_users_side_depends_on_nobody_else() -> None:
-    numbers = lots(["a", "b", 7, "a"], repeat(""))
+    numbers = hash_shares(["a", "b", 7, "a"], repeat(""))
     assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
-    assert lots(["z", "7", "b"], repeat("")).tolist()[1:] == [numbers[2], numbers[1]]
+    assert hash_shares(["z", "7", "b"], repeat("")).tolist()[1:] == [numbers[2], numbers[1]]
 
 
 def test_before_and_after() -> None:
@@ -73,4 +73,4 @@ def test_settings_are_checked(split: Split, message: str) -> None:
 
 def test_a_photo_without_a_user_is_told() -> None:
     with pytest.raises(UserError, match=r"x\.csv: row 9: has no user"):
-        lots([None], ["x.csv: row 9"])
+        hash_shares([None], ["x.csv: row 9"])

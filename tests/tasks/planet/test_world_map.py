@@ -1,4 +1,4 @@
-"""Maps: every place is in the outline of its own cell, and pictures show what they should."""
+"""Maps: every place is in the outline of its own cell, and images show what they should."""
 
 import logging
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from tasks.planet.count import Counter
 from tasks.planet.outline import outlines
 from tasks.planet.partition import split
 from tasks.planet.sphere import coordinates, great_circle_km
-from tasks.planet.world_map import TRUTH, partition_map, prediction_map, to_picture
+from tasks.planet.world_map import TRUTH, partition_map, prediction_map, to_image
 
 
 def make(places: np.ndarray, max_photos: int, min_photos: int = 1, min_level: int = 0) -> Cells:
@@ -69,12 +69,12 @@ def test_the_map_has_each_cell_in_its_colour(no_coast: None) -> None:
     places = np.repeat([(20.0, 5.0), (-25.0, 134.0)], [5, 500], axis=0)
     cells = make(places, 1_000, min_level=3)
     figure = partition_map(cells)
-    picture = np.asarray(to_picture(figure))
-    assert picture.shape == (590, 1200, 3)
+    image = np.asarray(to_image(figure))
+    assert image.shape == (590, 1200, 3)
 
     def colour(lat: float, lon: float) -> list[int]:
         x, y = figure.axes[0].transData.transform((lon, lat))
-        return picture[len(picture) - 1 - int(y), int(x)].tolist()
+        return image[len(image) - 1 - int(y), int(x)].tolist()
 
     few, many = colour(20, 5), colour(-25, 134)
     assert few[0] > 200 and many[0] < 100, "yellow and violet"
@@ -84,7 +84,7 @@ def test_the_map_has_each_cell_in_its_colour(no_coast: None) -> None:
 
 @pytest.mark.parametrize("places", [[(0.5, 0.5)] * 3, [(89.9, 5.0), (-89.9, 5.0)]])
 def test_few_cells_and_equal_counts_can_be_drawn(places: list) -> None:
-    to_picture(partition_map(make(np.array(places), 10)))
+    to_image(partition_map(make(np.array(places), 10)))
 
 
 def ways(figure: Figure) -> list[np.ndarray]:
@@ -119,7 +119,7 @@ def test_a_prediction_with_truth(answer: tuple[float, float], truth: tuple[float
         assert np.abs(np.diff(way[:, 0])).max() < 181, "no line across the map"
         assert great_circle_km(way[0, 1], way[0, 0], *answer) == pytest.approx(0, abs=1e-6)
         assert great_circle_km(way[-1, 1], way[-1, 0], *truth) == pytest.approx(0, abs=1e-6)
-    assert to_picture(figure, dpi=50).size == (600, 295)
+    assert to_image(figure, dpi=50).size == (600, 295)
 
 
 def test_a_prediction_without_truth() -> None:
@@ -127,7 +127,7 @@ def test_a_prediction_without_truth() -> None:
     probabilities = np.eye(len(cells))[3]
     figure = prediction_map(cells, probabilities, cells.means[3])
     assert figure.axes[0].get_title() == "most probable cell: 100 %" and not ways(figure)
-    to_picture(figure)
+    to_image(figure)
 
 
 @pytest.mark.parametrize("spoilt", ["short", "zero", "nan"])
@@ -150,5 +150,5 @@ def test_coastlines_where_the_package_is() -> None:
 
 def test_a_map_without_coastlines_says_how_to_get_them(no_coast: None, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
-        to_picture(partition_map(make(anywhere(100), 50)))
+        to_image(partition_map(make(anywhere(100), 50)))
     assert "pip install 'mobilenet-toolkit[maps]'" in caplog.text

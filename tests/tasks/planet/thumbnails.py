@@ -33,13 +33,13 @@ def thumbnail_errors(root: str, train: int, val: int) -> dict[str, float]:
 
 def _features(data: GeotaggedData, split: str) -> tuple[np.ndarray, np.ndarray]:
     """Standardised thumbnails (N, 768) and labels (N,)."""
-    pictures = data.pictures[split]
+    images = data.images[split]
     rows = []
-    for k in range(len(pictures.labels)):
-        image = Image.fromarray(pictures.read(k).permute(1, 2, 0).numpy())
+    for k in range(len(images.labels)):
+        image = Image.fromarray(images.read(k).permute(1, 2, 0).numpy())
         rows.append(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel())
     features = np.stack(rows)
-    return (features - 128) / 64, pictures.labels
+    return (features - 128) / 64, images.labels
 
 
 if __name__ == "__main__":

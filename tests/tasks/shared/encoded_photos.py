@@ -1,4 +1,4 @@
-"""Small pictures as files in memory, and how far pictures are apart."""
+"""Small images as files in memory, and how far images are apart."""
 
 import io
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every task with an untrained network and a sample of eleven pictures and a few more, ready to be evaluated."""
+"""Every task with an untrained network and a sample of eleven images and a few more, ready to be evaluated."""
 
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,12 +24,12 @@ SAMPLES = {
 
 
 class Taught:
-    """In place of a lesson: a teacher's answer, which depends on the picture alone."""
+    """In place of a lesson: a teacher's answer, which depends on the image alone."""
 
     def __init__(self, width: int):
         self.width = width
 
-    def answer(self, targets: Targets, device: Any) -> None:
+    def complete(self, targets: Targets, device: Any) -> None:
         for target in targets:
             generator = torch.Generator().manual_seed(target["index"])
             target["teacher"] = torch.randn(self.width, generator=generator)
@@ -41,16 +41,16 @@ class Ready(NamedTuple):
     data: Data
     task: Task
     evaluator: Evaluator
-    lesson: Any
+    teacher_targets: Any
 
     def evaluate(self, count: int) -> None:
-        """Score the first `count` pictures, or under DDP this process's part of them."""
+        """Score the first `count` images, or under DDP this process's part of them."""
         loader = self.data.val_loader(shard=True)
         loader.batch_sampler.sampler.data = range(count)  # type: ignore[union-attr]
         self.evaluator.reset()
         with torch.inference_mode():
             for batch in loader:
-                update_evaluator(self.task, self.evaluator, batch, self.lesson)
+                update_evaluator(self.task, self.evaluator, batch, self.teacher_targets)
 
 
 def ready(name: str, root: Path, *overrides: str) -> Ready:
@@ -61,7 +61,7 @@ def ready(name: str, root: Path, *overrides: str) -> Ready:
     torch.manual_seed(0)
     data = build_data(config)
     task = build_task(config, target_of("task", config["task"]).count_outputs(data, None)).eval()
-    for layer in task.modules():  # so that answers differ from picture to picture
+    for layer in task.modules():  # so that answers differ from image to image
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
             nn.init.normal_(layer.bias, std=0.5)
     widths = {"face_attributes": data.num_classes, "facenet": 128}

@@ -22,7 +22,7 @@ def make_task(
     return SSD(backbone, num_classes, resolution, **{"width": alpha} | options)
 
 
-def pictures(count: int, side: int, seed: int = 0) -> Tensor:
+def random_images(count: int, side: int, seed: int = 0) -> Tensor:
     draw = torch.Generator().manual_seed(seed)
     return torch.randint(256, (count, 3, side, side), generator=draw, dtype=torch.uint8)
 

@@ -18,7 +18,7 @@ def random_boxes(count: int, draw: torch.Generator, low: float = 10, high: float
 
 
 class Problem:
-    """Random anchors, outputs and targets; the last picture has no boxes."""
+    """Random anchors, outputs and targets; the last image has no boxes."""
 
     def __init__(self, seed: int = 0, counts: tuple[int, ...] = (4, 1, 0), anchors: int = ANCHORS):
         draw = torch.Generator().manual_seed(seed)

@@ -44,7 +44,7 @@ def test_the_second_map_has_six_at_a_location_in_its_middle(anchors):
     torch.testing.assert_close(anchors[start : start + 6], expected)
 
 
-def test_the_last_map_looks_from_the_middle_of_the_picture(anchors):
+def test_the_last_map_looks_from_the_middle_of_the_image(anchors):
     centers = (anchors[1911:, :2] + anchors[1911:, 2:]) / 2
     torch.testing.assert_close(centers, torch.full((6, 2), 150.0))
     expected = centered(150, 150, (285, 285), (403.050865, 201.525433))  # scale 0.95
@@ -69,7 +69,7 @@ def test_the_order_is_map_row_column_shape(anchors):
                 torch.testing.assert_close(center, expected.expand(count, 2), rtol=0, atol=1e-4)
 
 
-def test_anchors_reach_beyond_the_picture(anchors):
+def test_anchors_reach_beyond_the_image(anchors):
     assert anchors.min() < -20
     assert anchors.max() > 320
 

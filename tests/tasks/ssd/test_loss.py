@@ -94,7 +94,7 @@ def test_focal_agrees_with_torchvisions_over_all_anchors():
     )
 
 
-def test_targets_of_a_picture_worked_by_hand():
+def test_targets_of_a_image_worked_by_hand():
     anchors = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 20], [50, 50, 60, 60], [80, 0, 90, 10]])
     boxes = torch.tensor([[0.0, 0, 10, 18], [52, 50, 62, 60]])
     classes, offsets = SSDLoss(match_iou=0.6).assign(anchors, boxes, torch.tensor([4, 0]))
@@ -135,7 +135,7 @@ def test_focal_learns_from_a_batch_without_boxes():
     assert not offsets.any()
 
 
-def test_an_empty_picture_of_a_half_empty_batch_gets_no_gradient():
+def test_an_empty_image_of_a_half_empty_batch_gets_no_gradient():
     logits, offsets = Problem(counts=(3, 0)).gradients()
     assert logits[0].any()
     assert offsets[0].any()
@@ -153,7 +153,7 @@ def test_the_gradient_reaches_the_matched_and_three_times_as_many_others():
     assert touched.sum() == 4 * positive.sum()
 
 
-def test_a_batch_of_one_picture_and_one_box_counts_its_forced_match():
+def test_a_batch_of_one_image_and_one_box_counts_its_forced_match():
     anchors = torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]])
     boxes = [torch.tensor([[0.0, 0, 4, 4]])]  # IoU 0.16
     loss = SSDLoss("softmax")(torch.zeros(1, 2, 2), torch.zeros(1, 2, 4), anchors, boxes, [torch.tensor([0])])

@@ -1,4 +1,4 @@
-"""The detector as a whole: Table 13's cost, odd sizes, and boxes in the original picture."""
+"""The detector as a whole: Table 13's cost, odd sizes, and boxes in the original image."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from tasks.shared.detection.postprocess import Detections
 from tasks.ssd import SSD
 from tasks.ssd.head import SSDHead
 from tasks.ssd.model import SSDOutputs
-from tests.tasks.ssd.conftest import make_task, pictures
+from tests.tasks.ssd.conftest import make_task, random_images
 
 # Table 13
 
@@ -75,7 +75,7 @@ def _info(task: SSD) -> list[Any]:
 
 def test_forward_returns_the_same_type_in_training_and_evaluation():
     task = make_task()
-    images = pictures(2, 96)
+    images = random_images(2, 96)
     for outputs in (task.train()(images), task.eval()(images)):
         assert type(outputs) is SSDOutputs
         assert outputs.class_logits.shape == (2, len(outputs.anchors), 4)
@@ -83,9 +83,9 @@ def test_forward_returns_the_same_type_in_training_and_evaluation():
         assert all(t.dtype == torch.float32 for t in outputs)
 
 
-def test_pictures_of_0_to_255_are_normalised_as_the_backbone_expects():
+def test_images_of_0_to_255_are_normalised_as_the_backbone_expects():
     task = make_task().eval()
-    images = pictures(2, 96)
+    images = random_images(2, 96)
     for expected, got in zip(task(images), task(images.float()), strict=True):
         torch.testing.assert_close(got, expected)
     normalize = Normalize((0.5, 0.25, 0.5), (0.5, 0.25, 1))
@@ -110,7 +110,7 @@ def test_pictures_of_0_to_255_are_normalised_as_the_backbone_expects():
 )
 def test_any_resolution_class_count_and_taps_fit_together(resolution, options):
     task = make_task(resolution=resolution, **options)
-    outputs = task(pictures(2, resolution))
+    outputs = task(random_images(2, resolution))
     sizes = [-(-resolution // info.stride) for info in _info(task)]
     for _ in range(4):
         sizes.append(-(-sizes[-1] // 2))
@@ -137,7 +137,7 @@ def test_what_cannot_work_is_refused_by_key(options, message):
     assert message in str(error.value)
 
 
-def test_pictures_of_another_size_are_refused():
+def test_images_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r"96x96, got \(1, 3, 96, 128\)"):
         make_task()(torch.zeros(1, 3, 96, 128))
 
@@ -164,7 +164,7 @@ def one_confident(task: SSD, boxes: list[list[float]], label: int, offset: list[
         ([-40.0, -40, 48, 48], None, [0, 0, 100, 100]),
     ],
 )
-def test_boxes_come_in_pixels_of_the_original_picture(classification, anchor, offset, expected):
+def test_boxes_come_in_pixels_of_the_original_image(classification, anchor, offset, expected):
     task = make_task(loss={"classification": classification}, postprocess={"score_threshold": 0.01})
     outputs = one_confident(task, [anchor, [0.0, 0, 9, 9]], 2, offset)
     (found,) = task.predict(outputs, torch.tensor([[200, 200]]))
@@ -177,7 +177,7 @@ def test_boxes_come_in_pixels_of_the_original_picture(classification, anchor, of
     torch.testing.assert_close(found.scores, score[None])
 
 
-def test_each_picture_of_a_batch_has_its_own_size_and_detections():
+def test_each_image_of_a_batch_has_its_own_size_and_detections():
     task = make_task(postprocess={"score_threshold": 0.01})
     outputs = one_confident(task, [[24.0, 12, 72, 60], [0.0, 0, 9, 9]], 1)
     empty = torch.full_like(outputs.class_logits, -30)
@@ -192,7 +192,7 @@ def test_each_picture_of_a_batch_has_its_own_size_and_detections():
 
 def test_postprocess_options_reach_predict():
     task = make_task(postprocess={"total": 7, "per_class": 2}).eval()
-    (found,) = task.predict(task(pictures(1, 96)), torch.tensor([[96, 96]]))
+    (found,) = task.predict(task(random_images(1, 96)), torch.tensor([[96, 96]]))
     assert len(found.scores) == 6  # two of each of the three classes
 
 

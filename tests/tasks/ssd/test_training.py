@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tasks.ssd import anchors as anchors_module
-from tests.tasks.ssd.conftest import make_task, pictures, target
+from tests.tasks.ssd.conftest import make_task, random_images, target
 
 
 @pytest.mark.parametrize("classification", ["sigmoid", "softmax", "focal"])
@@ -18,7 +18,7 @@ from tests.tasks.ssd.conftest import make_task, pictures, target
 )
 def test_gradients_reach_every_part_that_can_learn(classification, targets):
     task = make_task(loss={"classification": classification}).train()
-    losses = task.loss(task(pictures(len(targets), 96)), targets)
+    losses = task.loss(task(random_images(len(targets), 96)), targets)
     assert list(losses) == ["classification", "localization"]
     torch.stack(list(losses.values())).sum().backward()
     gradients = {name: p.grad for name, p in task.named_parameters()}
@@ -29,7 +29,7 @@ def test_gradients_reach_every_part_that_can_learn(classification, targets):
 
 def test_a_batch_without_boxes_has_a_loss_of_zero_and_trains_on():
     task = make_task().train()
-    losses = task.loss(task(pictures(2, 96)), [target(), target()])
+    losses = task.loss(task(random_images(2, 96)), [target(), target()])
     total = torch.stack(list(losses.values())).sum()
     total.backward()
     assert total.item() == 0
@@ -38,7 +38,7 @@ def test_a_batch_without_boxes_has_a_loss_of_zero_and_trains_on():
 
 def test_bf16_outputs_have_the_loss_and_boxes_of_fp32():
     task = make_task().eval()
-    outputs = task(pictures(1, 96))
+    outputs = task(random_images(1, 96))
     half = outputs._replace(class_logits=outputs.class_logits.bfloat16(), box_offsets=outputs.box_offsets.bfloat16())
     targets = [target([10, 10, 60, 60], labels=(1,))]
     losses, expected = task.loss(half, targets), task.loss(outputs, targets)
@@ -53,8 +53,8 @@ def test_training_goes_on_after_an_evaluation_in_inference_mode():
     anchors_module._cached_anchors.cache_clear()
     task = make_task()
     with torch.inference_mode():
-        task.eval()(pictures(1, 96))
-    losses = task.train().loss(task(pictures(1, 96)), [target([10, 10, 60, 60], labels=(1,))])
+        task.eval()(random_images(1, 96))
+    losses = task.train().loss(task(random_images(1, 96)), [target([10, 10, 60, 60], labels=(1,))])
     torch.stack(list(losses.values())).sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in task.parameters())
     assert any(p.grad is not None and p.grad.any() for p in task.head.boxes.parameters())
@@ -64,7 +64,7 @@ def test_training_goes_on_after_an_evaluation_in_inference_mode():
 def test_an_exported_network_answers_alike_and_leaves_the_eager_one_usable():
     anchors_module._cached_anchors.cache_clear()
     task = make_task().eval()
-    images = pictures(1, 96)
+    images = random_images(1, 96)
     exported = torch.export.export(task, (images,)).module()
     with torch.no_grad():
         expected = task(images)
@@ -76,7 +76,7 @@ def test_an_exported_network_answers_alike_and_leaves_the_eager_one_usable():
 
 def test_a_fixed_batch_is_learnt_by_heart():
     task = make_task(loss={"mining_nms": None}, unit={"bn_momentum": 0.1}, body={"bn_momentum": 0.1}).train()
-    images = pictures(4, 96) // 4 + 96
+    images = random_images(4, 96) // 4 + 96
     targets = []
     boxes = ([8, 8, 56, 60], [30, 24, 90, 92], [20, 40, 70, 80], [40, 6, 90, 50])
     for index, box in enumerate(boxes):

@@ -60,7 +60,7 @@ class DetectorWriter(MobileNetWriter):
         end = self.tensor("answer", [1, 10, 4])
         self.operator("TFLite_Detection_PostProcess", [boxes, probable, stored], end, **settings)
         self.settings = settings
-        self.save(path, [self.picture], [end])
+        self.save(path, [self.image], [end])
 
     def outputs(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """x: (B, H, W, 3), what the first layer reads -> the file's own boxes (B, A, 4) and logits (B, A, C + 1)."""
@@ -116,7 +116,7 @@ def tf_anchors() -> Tensor:
 
 
 def tf_decode(boxes: np.ndarray, anchors: np.ndarray, scales: dict[str, Any]) -> np.ndarray:
-    """TFLite_Detection_PostProcess: offsets (..., 4) as y, x, height, width -> xyxy as shares of the picture."""
+    """TFLite_Detection_PostProcess: offsets (..., 4) as y, x, height, width -> xyxy as shares of the image."""
     y = boxes[..., 0] / scales["y_scale"] * anchors[:, 2] + anchors[:, 0]
     x = boxes[..., 1] / scales["x_scale"] * anchors[:, 3] + anchors[:, 1]
     height = np.exp(boxes[..., 2] / scales["h_scale"]) * anchors[:, 2]
@@ -144,7 +144,7 @@ def test_boxes_and_logits_are_those_of_the_file(tmp_path, form, options):
     np.testing.assert_allclose(outputs.class_logits, logits, rtol=1e-4, atol=1e-3)
     ours = (decode(outputs.box_offsets.double(), outputs.anchors) / SIDE).numpy()
     np.testing.assert_allclose(ours, tf_decode(boxes, tf_anchors().numpy(), writer.settings), rtol=1e-3, atol=1e-4)
-    assert np.ptp(ours, axis=1).min() > 0.2  # they are spread over the picture, and x is not y
+    assert np.ptp(ours, axis=1).min() > 0.2  # they are spread over the image, and x is not y
 
 
 @pytest.fixture(scope="module")
@@ -213,7 +213,7 @@ def test_another_file_is_no_detector(tmp_path, path):
     published = read_weights(path)
     writer = MobileNetWriter("uint8", SIDE)
     x = writer.classifier(writer.body(WIDTHS), 5)
-    classifier = writer.save(tmp_path / "net.tflite", [writer.picture], [x])
+    classifier = writer.save(tmp_path / "net.tflite", [writer.image], [x])
     with pytest.raises(ValueError, match=r"net.tflite: no detector; expected one that ends in TFLite_Detection_PostP"):
         load_ssd(make_task(published), classifier)
     with pytest.raises(ValueError, match=r"keras weights have no SSD head; expected a \.tflite file"):

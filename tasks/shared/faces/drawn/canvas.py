@@ -18,7 +18,7 @@ Tone = tuple[float, float, float]  # red, green, blue, 0 to 255
 
 
 class Pose(NamedTuple):
-    """How a head stands in the picture.
+    """How a head stands in the image.
 
     turn, nod, tilt: radians. scale: pixels a unit. x, y: pixels, where the point between the eyes of a head that looks
     straight ahead would be. long: of the face, over the usual length.
@@ -49,15 +49,15 @@ def surface(points: Points) -> Points:
 
 
 class Canvas:
-    """Draws in colours 0 to 255 on a picture, FINE times as large as what `finished` gives.
+    """Draws in colours 0 to 255 on an image, FINE times as large as what `finished` gives.
 
     Points (N, 2) are of the head: in half widths of it, x to the right, y down from the eyes. Their depth, (N,) or one
     for all, is before the head's axis; None is on the face.
     """
 
-    def __init__(self, picture: Image.Image, pose: Pose):
-        self.large, self.pose = picture, pose
-        self.draw, self.matrix = ImageDraw.Draw(picture, "RGBA"), FINE * pose.matrix()
+    def __init__(self, image: Image.Image, pose: Pose):
+        self.large, self.pose = image, pose
+        self.draw, self.matrix = ImageDraw.Draw(image, "RGBA"), FINE * pose.matrix()
 
     def finished(self) -> Image.Image:
         return self.large.reduce(FINE)

@@ -1,4 +1,4 @@
-"""One picture of a drawn face: background, somebody, light, a camera."""
+"""One image of a drawn face: background, somebody, light, a camera."""
 
 import math
 from typing import NamedTuple
@@ -21,14 +21,14 @@ from tasks.shared.faces.drawn.person import HAIR_COLOURS, SKINS, Look, Person
 from tasks.shared.faces.drawn.things import draw_earrings, draw_glasses, draw_hat
 from tasks.shared.samples.drawing import any_colour, noise, photograph
 
-BLURRED = 0.2  # of the pictures are not quite in focus
+BLURRED = 0.2  # of the images are not quite in focus
 SOFT = 190  # levels above it are squeezed, not cut
 THINGS = (-0.2, -0.2, 0.05, 0.05), (1.1, 1.1, 0.5, 0.5)  # left, top, width and height: least, most
 SMALL = 4  # backgrounds are out of focus: drawn so many times smaller
 
 
 class Frame(NamedTuple):
-    """Size of a picture in pixels, and where its face is: the point between the eyes, and pixels a unit of the head."""
+    """Size of an image in pixels, and where its face is: the point between the eyes, and pixels a unit of the head."""
 
     width: int
     height: int
@@ -65,10 +65,10 @@ def draw_face(rng: np.random.Generator, person: Person, look: Look, frame: Frame
         draw_hat(things, canvas, person, look)
     if look.earrings:
         draw_earrings(things, canvas, person)
-    picture = _lit(camera, canvas.finished(), pose, look)
+    image = _lit(camera, canvas.finished(), pose, look)
     if camera.random() < BLURRED:
-        picture = picture.filter(ImageFilter.BoxBlur(camera.uniform(0.3, 1.2)))
-    return photograph(camera, picture)
+        image = image.filter(ImageFilter.BoxBlur(camera.uniform(0.3, 1.2)))
+    return photograph(camera, image)
 
 
 def _skin(person: Person) -> Tone:
@@ -85,28 +85,28 @@ def _background(rng: np.random.Generator, frame: Frame) -> Image.Image:
     angle = rng.uniform(0, 2 * np.pi)
     along = (x * math.cos(angle) + y * math.sin(angle))[..., None] / 2.83 + 0.5
     levels = first + (last - first) * along + noise(rng, width, height, 6, 14)[..., None]
-    picture = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
-    draw = ImageDraw.Draw(picture, "RGBA")
+    image = Image.fromarray(levels.clip(0, 255).astype(np.uint8))
+    draw = ImageDraw.Draw(image, "RGBA")
     for _ in range(int(rng.integers(0, 16))):
         left, top, wide, high = (rng.uniform(*THINGS) * (width, height, width, height)).tolist()
         ink = (*any_colour(rng, (0, 0.5)), int(rng.integers(60, 200)))
         draw.rectangle((left, top, left + wide, top + high), ink)
-    picture = picture.filter(ImageFilter.BoxBlur(rng.uniform(0, 1.5)))
-    return picture.resize((FINE * frame.width, FINE * frame.height), Image.Resampling.BILINEAR)
+    image = image.filter(ImageFilter.BoxBlur(rng.uniform(0, 1.5)))
+    return image.resize((FINE * frame.width, FINE * frame.height), Image.Resampling.BILINEAR)
 
 
-def _lit(rng: np.random.Generator, picture: Image.Image, pose: Pose, look: Look) -> Image.Image:
+def _lit(rng: np.random.Generator, image: Image.Image, pose: Pose, look: Look) -> Image.Image:
     """In light from one side, the head taken for an ellipsoid, of some colour, and uneven."""
-    width, height = picture.width // 2, picture.height // 2  # it is smooth
+    width, height = image.width // 2, image.height // 2  # it is smooth
     across = (np.arange(width, dtype=np.float32) * 2 + 1 - pose.x) / (1.25 * pose.scale)
     down = (np.arange(height, dtype=np.float32)[:, None] * 2 + 1 - pose.y) / (1.75 * pose.long * pose.scale)
     flat = across**2 + down**2
     out = np.sqrt(np.maximum(1 - flat, 0.15))
     facing = (across * look.light[0] + down * look.light[1] + out * look.light[2]) / np.sqrt(flat + out**2)
     bright = 1 - look.hardness * (1 - facing.clip(0)) + noise(rng, width, height, int(rng.integers(15, 45)), 0.05)
-    shade = Image.fromarray((255 * bright.clip(0, 1)).astype(np.uint8)).resize(picture.size, Image.Resampling.BILINEAR)
+    shade = Image.fromarray((255 * bright.clip(0, 1)).astype(np.uint8)).resize(image.size, Image.Resampling.BILINEAR)
     gain = math.exp(rng.normal(0.1 + 0.25 * look.hardness, 0.1)) * np.exp(rng.normal(0, 0.04, 3))
     levels = np.outer(gain, np.arange(256))
     soft = np.where(levels < SOFT, levels, SOFT + (255 - SOFT) * (1 - np.exp((SOFT - levels) / (255 - SOFT))))
-    picture = picture.point(soft.round().astype(int).ravel().tolist())
-    return ImageChops.multiply(picture, Image.merge("RGB", (shade, shade, shade)))
+    image = image.point(soft.round().astype(int).ravel().tolist())
+    return ImageChops.multiply(image, Image.merge("RGB", (shade, shade, shade)))

@@ -1,4 +1,4 @@
-"""What a drawn face is drawn from: a person, who stays the same, and how this person looks in one picture.
+"""What a drawn face is drawn from: a person, who stays the same, and how this person looks in one image.
 
 Lengths are in units of half a head's width; y is 0 at the eyes and grows downwards.
 """
@@ -42,7 +42,7 @@ class Person(NamedTuple):
     skin: 0 pale to 1 dark, and `warmth` of its hue around 0. long: length of the face over the usual one.
     jaw, chin: half widths there, of 1 at the cheeks. eye_*: half distance, half width, height over half width, turn.
     brow_*: thickness, height above the eyes, arch, slope. nose_*: half width, length, how far it stands out.
-    mouth_*: half width, height of lips, y. moles, freckles: (x, y). wears_*: share of the pictures.
+    mouth_*: half width, height of lips, y. moles, freckles: (x, y). wears_*: share of the images.
     """
 
     skin: float
@@ -85,7 +85,7 @@ class Person(NamedTuple):
 
 
 class Look(NamedTuple):
-    """How a person looks in one picture.
+    """How a person looks in one image.
 
     shift: of the head from its usual place, (x, y) pixels. size: of it, times the usual one. turn, nod, tilt: radians.
     smile, open: 0 to 1, of the mouth. squint: times the eyes' height.
@@ -170,7 +170,7 @@ def _spots(rng: np.random.Generator, count: int, middle: tuple[float, float], sp
 
 
 def draw_look(rng: np.random.Generator, person: Person) -> Look:
-    """This person in some picture: most wear what they usually do."""
+    """This person in some image: most wear what they usually do."""
     away = rng.normal(0, 0.55, 2)
     light = np.array([1.3 * away[0], away[1] - 0.45, 1.0])
     smiles = rng.random() < 0.5

@@ -1,4 +1,4 @@
-"""The suite `coco` on few pictures. How fast anything is, is asserted nowhere."""
+"""The suite `coco` on few images. How fast anything is, is asserted nowhere."""
 
 import copy
 from collections import Counter
@@ -15,7 +15,7 @@ from tasks.shared.detection.evaluate import evaluate_detections
 
 def test_both_give_the_same_numbers() -> None:
     (result,) = coco_suite(Options(rounds=1, coco_pictures=20)).results
-    assert result.case == "20 pictures"
+    assert result.case == "20 images"
     assert result.facts["detections"] == 20 * FOUND and 0.1 < result.facts["AP"] < 0.9
     assert result.checks == {"equal_numbers": True}
     assert result.times.ratio > 0

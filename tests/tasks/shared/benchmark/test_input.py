@@ -31,7 +31,7 @@ def test_every_peer_gets_our_crops() -> None:
     threads = torch.get_num_threads()
     results = input_suite(Options(rounds=1), resolution=64).results
     assert [result.case for result in results] == [f"{c}, {p}" for c in DRAWN for p in ("torchvision", "timm")]
-    assert all(result.checks == {"same_pictures": True} for result in results)
+    assert all(result.checks == {"same_images": True} for result in results)
     small, large = results[0].facts, results[2].facts
     assert small["levels_apart"] < 0.1 < large["levels_apart"] < 1, "the large one is decoded smaller"
     assert small["kB_a_photo"] in (8, 9) and large["kB_a_photo"] in range(60, 71)
@@ -42,7 +42,7 @@ def test_every_peer_gets_our_crops() -> None:
 
 
 @pytest.mark.parametrize("case", ["moved", "mirrored", "brighter"])
-def test_other_pictures_are_reported(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_images_are_reported(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
     resize = crops.resize_to
     wrong = {
         "moved": lambda image, *size: resize(image.roll(3, -1), *size),
@@ -51,7 +51,7 @@ def test_other_pictures_are_reported(case: str, monkeypatch: pytest.MonkeyPatch)
     }
     monkeypatch.setattr(crops, "resize_to", wrong[case])
     results = input_suite(Options(rounds=1), resolution=64).results
-    assert not any(result.checks["same_pictures"] for result in results)
+    assert not any(result.checks["same_images"] for result in results)
 
 
 def test_how_alike_is_alike() -> None:
@@ -71,11 +71,11 @@ def test_your_own_photos(tmp_path: Path) -> None:
     assert [photo.file.name for photo in your_photos(str(folder))] == ["0.JPG", "1.JPG", "2.JPG"]
     results = input_suite(Options(rounds=1, images=str(folder)), resolution=64).results
     assert [result.case for result in results] == ["yours, torchvision", "yours, timm"]
-    assert all(result.checks["same_pictures"] for result in results)
+    assert all(result.checks["same_images"] for result in results)
 
 
 def test_a_folder_without_photos_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"images=.*holds no pictures"):
+    with pytest.raises(UserError, match=r"images=.*holds no images"):
         your_photos(str(tmp_path))
     Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
     with pytest.raises(UserError, match=r"images=.*: holds no \.jpg or \.jpeg"):

@@ -11,15 +11,15 @@ from PIL import Image
 
 from tasks.shared.classification.confused import CAPTION, GAP, PLACES, TILE, Pair, most_confused
 from tasks.shared.classification.evaluate import TopKEvaluator
-from tasks.shared.classification.model import Answer
+from tasks.shared.classification.model import Prediction
 from tasks.shared.errors import UserError
 
 IDS = [f"c{k}" for k in range(8)]
 NAMES = [f"name {k}" for k in range(8)]
 
 
-def answer(*labels: int) -> Answer:
-    return Answer(torch.tensor(labels), torch.linspace(0.5, 0.1, len(labels)))
+def answer(*labels: int) -> Prediction:
+    return Prediction(torch.tensor(labels), torch.linspace(0.5, 0.1, len(labels)))
 
 
 def target(label: int, file: str = "a.jpg", index: int = 0) -> Any:
@@ -86,20 +86,20 @@ def test_what_is_written(tmp_path: Path) -> None:
     assert rows[1] | {"top1": "1.0000", "mostly_taken_for": ""} == rows[1]
     predictions = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
     assert predictions[1] | {"file": "b", "class": "c1", "answer_1": "c5", "answer_2": "c1"} == predictions[1]
-    with Image.open(tmp_path / "confusion.png") as picture:
-        assert picture.width > 300 and len(picture.convert("RGB").getcolors(1 << 20) or []) > 50
+    with Image.open(tmp_path / "confusion.png") as image:
+        assert image.width > 300 and len(image.convert("RGB").getcolors(1 << 20) or []) > 50
 
 
 def test_the_most_confused_pairs() -> None:
     truth = np.array([0, 0, 0, 0, 1, 1, 2, 2, 2, 3])
     best = np.array([1, 1, 0, 2, 1, 0, 0, 2, 3, 3])
-    # 0 -> 1: 2 of 4; 1 -> 0: 1 of 2, fewer pictures of the same share; 2 -> 0 and 2 -> 3: 1 of 3; 0 -> 2: 1 of 4.
+    # 0 -> 1: 2 of 4; 1 -> 0: 1 of 2, fewer images of the same share; 2 -> 0 and 2 -> 3: 1 of 3; 0 -> 2: 1 of 4.
     assert most_confused(truth, best) == [Pair(0, 1, 2, 4), Pair(2, 0, 1, 3), Pair(2, 3, 1, 3)]
     assert most_confused(truth, truth) == []
 
 
-def test_confused_pairs_are_drawn_from_the_right_pictures(tmp_path: Path) -> None:
-    """Picture k is grey, of level 10 k."""
+def test_confused_pairs_are_drawn_from_the_right_images(tmp_path: Path) -> None:
+    """Image k is grey, of level 10 k."""
     evaluator = TopKEvaluator(IDS, IDS, NAMES, lambda t: torch.full((3, 60, 80), 10 * t["index"], dtype=torch.uint8))
     found = [3, 3, 4, 4, 4]
     evaluator.update(

@@ -11,7 +11,7 @@ from PIL import Image
 from backbone import MobileNetV1, count_cost
 from tasks.shared.classification import Classifier
 from tasks.shared.classification.data import ClassInfo
-from tasks.shared.classification.model import Answer
+from tasks.shared.classification.model import Prediction
 
 INFO: ClassInfo = {"class_ids": ["n1", "n2", "n3", "n4", "n5", "n6"], "class_names": ["a", "b", "c", "d", "e", "f"]}
 
@@ -98,7 +98,7 @@ def test_dropout_works_in_training_alone(task: Classifier) -> None:
 
 
 def bar(sheet: Image.Image, line: int) -> str:
-    """The colour of a line of the text below a small picture."""
+    """The colour of a line of the text below a small image."""
     colors = [sheet.getpixel((60, y)) for y in range(262, sheet.height - 6)]
     kinds = ["green" if g > r + 30 else "red" if r > g + 30 else "" for r, g, b in colors]  # type: ignore[misc]
     runs = [kind for k, kind in enumerate(kinds) if kind and (k == 0 or kinds[k - 1] != kind)]
@@ -106,11 +106,11 @@ def bar(sheet: Image.Image, line: int) -> str:
 
 
 def test_the_drawing_says_whether_it_is_right(task: Classifier) -> None:
-    answer = Answer(torch.tensor([1, 0, 2]), torch.tensor([0.7, 0.2, 0.1]))
+    answer = Prediction(torch.tensor([1, 0, 2]), torch.tensor([0.7, 0.2, 0.1]))
     image = Image.new("RGB", (40, 30), "gray")
     truths: list[Any] = [None, {"class_id": "n2"}, {"class_id": "n1"}]
     sheets = [task.draw(image, answer, INFO, truth) for truth in truths]
-    assert all(min(sheet.size) >= 256 for sheet in sheets), "small pictures are enlarged"
+    assert all(min(sheet.size) >= 256 for sheet in sheets), "small images are enlarged"
     assert sheets[0].size[1] < sheets[1].size[1], "the truth has a line"
 
     assert bar(sheets[1], 0) == "green" and bar(sheets[2], 0) == "red"
@@ -119,7 +119,7 @@ def test_the_drawing_says_whether_it_is_right(task: Classifier) -> None:
 def test_a_class_of_the_same_name_is_drawn_as_wrong(task: Classifier) -> None:
     """ImageNet has two classes `crane`, a bird and a machine."""
     info: ClassInfo = {"class_ids": ["n02012849", "n03126707", "n01440764"], "class_names": ["crane", "crane", "tench"]}
-    answer = Answer(torch.tensor([1, 2, 0]), torch.tensor([0.8, 0.1, 0.1]))
+    answer = Prediction(torch.tensor([1, 2, 0]), torch.tensor([0.8, 0.1, 0.1]))
     truths: list[Any] = [{"class_id": i} for i in info["class_ids"][:2]]
     bird, machine = (task.draw(Image.new("RGB", (40, 30), "gray"), answer, info, truth) for truth in truths)
     assert bar(bird, 0) == "red" and bar(machine, 0) == "green"

@@ -9,7 +9,7 @@ import pytest
 from tasks.classification import torchvision_sets
 from tasks.classification.data import classification_sample
 from tasks.shared.config.compose import parse_overrides
-from tasks.shared.config.consent import CACHE, cache_place, hear
+from tasks.shared.config.consent import CACHE, cache_path, hear
 from tasks.shared.errors import UserError
 from tasks.shared.network.timm_backbone import TimmBackbone
 
@@ -73,11 +73,11 @@ def test_options_of_sets_are_no_functions(name: str, tmp_path: Path) -> None:
 def test_caches_lie_where_the_command_says(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     hear([], carried=True)
-    assert cache_place("data.cache", tmp_path, "shards_*.parquet") == CACHE
+    assert cache_path("data.cache", tmp_path, "shards_*.parquet") == CACHE
     assert f"data.cache={tmp_path}: named by the checkpoint alone" in caplog.text
     (tmp_path / "shards_ab.parquet").touch()
-    assert cache_place("data.cache", tmp_path, "shards_*.parquet") == tmp_path
-    assert cache_place("data.cache", tmp_path, "teacher_*") == CACHE
+    assert cache_path("data.cache", tmp_path, "shards_*.parquet") == tmp_path
+    assert cache_path("data.cache", tmp_path, "teacher_*") == CACHE
     for settings, carried in (([f"data.cache={tmp_path}"], True), (["data=lfw"], True), ([], False)):
         hear(parse_overrides(settings), carried=carried)
-        assert cache_place("data.cache", tmp_path, "teacher_*") == tmp_path
+        assert cache_path("data.cache", tmp_path, "teacher_*") == tmp_path

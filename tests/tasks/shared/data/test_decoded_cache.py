@@ -1,4 +1,4 @@
-"""Pictures that stay in memory are what they were, and stay only where all will fit."""
+"""Images that stay in memory are what they were, and stay only where all will fit."""
 
 import shutil
 from pathlib import Path
@@ -11,8 +11,8 @@ from PIL import Image
 
 from tasks.classification.data import image_folder
 from tasks.shared.data import loading
-from tasks.shared.data.decoded_cache import GB, KeptPictures, bytes_to_keep
-from tasks.shared.data.image_set import FolderPictures, PictureDataset, read_class_folders
+from tasks.shared.data.decoded_cache import GB, DecodedImageCache, bytes_to_keep
+from tasks.shared.data.image_set import CroppedDataset, FolderImages, read_class_folders
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import TrainCrop
 from tasks.shared.images.decode import OnCorrupt
@@ -24,7 +24,7 @@ SIZE = sum(3 * width * height for width, height in SIDES)
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A class of three pictures, the last with an EXIF orientation."""
+    """A class of three images, the last with an EXIF orientation."""
     (tmp_path / "cat").mkdir()
     rng = np.random.default_rng(0)
     for name, (width, height) in zip(NAMES, SIDES, strict=True):
@@ -35,24 +35,26 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def folder(root: Path) -> FolderPictures:
+def folder(root: Path) -> FolderImages:
     return read_class_folders(root, ["cat"])
 
 
-def kept(root: Path, limit: int = GB, resolution: int = 48) -> KeptPictures:
-    return KeptPictures(folder(root), resolution, limit)
+def kept(root: Path, limit: int = GB, resolution: int = 48) -> DecodedImageCache:
+    return DecodedImageCache(folder(root), resolution, limit)
 
 
-def dataset(pictures: Any, **options: Any) -> PictureDataset:
-    return PictureDataset(pictures, ["cat"], 48, OnCorrupt("error"), train=TrainCrop(area=(0.3, 1.0)), **options)
+def dataset(images: Any, **options: Any) -> CroppedDataset:
+    return CroppedDataset(images, ["cat"], 48, OnCorrupt("error"), train=TrainCrop(area=(0.3, 1.0)), **options)
 
 
-def lesson(index: int, image: torch.Tensor) -> dict[str, Any]:
+def teacher_targets(index: int, image: torch.Tensor) -> dict[str, Any]:
     return {"sum": int(image.sum())}
 
 
-@pytest.mark.parametrize("options", [{}, {"policy": "trivial"}, {"lesson": lesson}], ids=["", "policy", "lesson"])
-def test_crops_are_to_the_last_bit_those_of_pictures_that_are_decoded_each_time(
+@pytest.mark.parametrize(
+    "options", [{}, {"policy": "trivial"}, {"teacher_targets": teacher_targets}], ids=["", "policy", "lesson"]
+)
+def test_crops_are_to_the_last_bit_those_of_images_that_are_decoded_each_time(
     root: Path, options: dict[str, Any]
 ) -> None:
     mine = kept(root)
@@ -64,7 +66,7 @@ def test_crops_are_to_the_last_bit_those_of_pictures_that_are_decoded_each_time(
     assert sorted(mine.kept) == [0, 1, 2] and mine.size == SIZE
 
 
-def test_a_kept_picture_is_not_read_again(root: Path) -> None:
+def test_a_kept_image_is_not_read_again(root: Path) -> None:
     data = dataset(kept(root))
     first = [data[0, index] for index in range(3)]
     for name in NAMES:
@@ -86,7 +88,7 @@ def test_nothing_is_kept_of_a_set_that_will_not_fit(root: Path, limit: int) -> N
 
 
 def test_what_is_kept_never_exceeds_the_limit(root: Path) -> None:
-    limit = SIZE - 1  # by the first picture, all would fit
+    limit = SIZE - 1  # by the first image, all would fit
     mine = kept(root, limit)
     for index in range(3):
         mine.read(index)
@@ -99,7 +101,7 @@ def test_a_photo_that_crops_decode_smaller_is_not_kept(root: Path) -> None:
     assert mine.encoded(1) is None, "a PNG is decoded whole, whatever the crop"
 
 
-def test_a_damaged_picture_is_told_each_time(root: Path) -> None:
+def test_a_damaged_image_is_told_each_time(root: Path) -> None:
     (root / "cat" / NAMES[0]).write_bytes((root / "cat" / NAMES[0]).read_bytes()[:400])
     data = dataset(kept(root))
     for _ in range(2):
@@ -110,15 +112,15 @@ def test_a_damaged_picture_is_told_each_time(root: Path) -> None:
 @pytest.mark.parametrize(
     "workers, keep_gb, keeps", [(0, 1.0, True), (0, 0, False), (2, 1.0, False), (None, 1.0, True), (None, 0.0, False)]
 )
-def test_pictures_are_kept_by_a_training_that_reads_them_itself(
+def test_images_are_kept_by_a_training_that_reads_them_itself(
     root: Path, monkeypatch: pytest.MonkeyPatch, workers: int | None, keep_gb: float, keeps: bool
 ) -> None:
     monkeypatch.setattr(loading, "default_workers", lambda: 0)
     for split in ("train", "val"):
         shutil.copytree(root / "cat", root / split / "cat")
     data = image_folder(str(root), resolution=32, workers=workers, keep_gb=keep_gb)
-    assert isinstance(data.train_loader(0).dataset.pictures, KeptPictures) == keeps  # type: ignore[attr-defined]
-    assert isinstance(data.val_loader().dataset.pictures, FolderPictures)  # type: ignore[attr-defined]
+    assert isinstance(data.train_loader(0).dataset.images, DecodedImageCache) == keeps  # type: ignore[attr-defined]
+    assert isinstance(data.val_loader().dataset.images, FolderImages)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("keep_gb", [-1, float("nan"), float("inf"), True, "all", None])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.shared.data.image_set import Picked, PictureDataset, read_class_folders
+from tasks.shared.data.image_set import CroppedDataset, Picked, read_class_folders
 from tasks.shared.images import decode as images
 from tasks.shared.images import encoded
 from tasks.shared.images.crops import TrainCrop, random_crop_of
@@ -31,8 +31,8 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by one for each picture that is decoded to the last pixel from here on."""
+def whole_images(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Grows by one for each image that is decoded to the last pixel from here on."""
     seen: list[str] = []
     decode = images.decode_image
 
@@ -45,13 +45,13 @@ def whole_pictures(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return seen
 
 
-def make(root: Path, **options: Any) -> PictureDataset:
-    pictures = Picked(read_class_folders(root, ["cat"]), np.array([0]), np.array([0]))
-    return PictureDataset(pictures, ["cat"], 64, OnCorrupt("error"), **options)
+def make(root: Path, **options: Any) -> CroppedDataset:
+    images = Picked(read_class_folders(root, ["cat"]), np.array([0]), np.array([0]))
+    return CroppedDataset(images, ["cat"], 64, OnCorrupt("error"), **options)
 
 
 def test_training_decodes_a_large_photo_smaller(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = whole_pictures(monkeypatch)
+    seen = whole_images(monkeypatch)
     item = make(root, train=WIDE, seed=5)[3, 0]
     assert item is not None and seen == []
     image, target = item
@@ -61,13 +61,13 @@ def test_training_decodes_a_large_photo_smaller(root: Path, monkeypatch: pytest.
 
 
 def test_a_teacher_and_evaluation_see_every_pixel(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, shown = whole_pictures(monkeypatch), []
+    seen, shown = whole_images(monkeypatch), []
 
-    def lesson(index: int, image: Tensor) -> dict[str, Any]:
+    def teacher_targets(index: int, image: Tensor) -> dict[str, Any]:
         shown.append(image)
         return {"teacher": index}
 
-    taught = make(root, train=WIDE, lesson=lesson)[0, 0]
+    taught = make(root, train=WIDE, teacher_targets=teacher_targets)[0, 0]
     assert taught is not None and taught[1]["teacher"] == 0
     assert make(root)[0, 0] is not None
     assert len(seen) == 2

@@ -119,21 +119,21 @@ def test_only_training_drops_a_short_last_batch_unless_it_is_all(count, train, s
 
 
 def test_a_short_share_of_a_process_is_a_batch_too(split_over):
-    # Six pictures are a batch and a half for one process; a third of them is less than a batch, and kept.
+    # Six images are a batch and a half for one process; a third of them is less than a batch, and kept.
     shares = split_over(EpochBatches(EpochSampler(range(6), True), 4, train=True), 3)
     assert [[len(batch) for batch in share] for share in shares] == [[2], [2], [2]]
 
 
-def test_skipped_pictures_are_counted():
-    picture = (torch.zeros(3, 2, 2, dtype=torch.uint8), {"file": "a"})
-    assert collate([None, picture, None]).skipped == 2 and len(collate([None, picture]).images) == 1
+def test_skipped_images_are_counted():
+    image = (torch.zeros(3, 2, 2, dtype=torch.uint8), {"file": "a"})
+    assert collate([None, image, None]).skipped == 2 and len(collate([None, image]).images) == 1
     nothing = collate([None, None])
     assert nothing.targets == [] and len(nothing.images) == 0 and nothing.skipped == 2
 
 
 def test_lightning_moves_a_batch_with_the_tensors_of_its_targets() -> None:
-    picture, device = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.device("meta")
-    batch = collate([(picture, {"file": "a", "size": (2, 2), "boxes": torch.zeros(1, 4)}), None])
+    image, device = torch.zeros(3, 2, 2, dtype=torch.uint8), torch.device("meta")
+    batch = collate([(image, {"file": "a", "size": (2, 2), "boxes": torch.zeros(1, 4)}), None])
     moved = move_data_to_device(batch, device)
     (target,) = moved.targets
     assert moved.images.device == target["boxes"].device == device

@@ -16,7 +16,7 @@ R = 64
 
 @pytest.fixture
 def places(tmp_path, write_coco) -> tuple[dict[str, str], dict[str, str]]:
-    return write_coco(tmp_path, "train2017"), write_coco(tmp_path, "val2017", pictures=4)
+    return write_coco(tmp_path, "train2017"), write_coco(tmp_path, "val2017", images=4)
 
 
 def make_data(places: tuple[dict[str, str], dict[str, str]], **options: Any) -> CocoData:

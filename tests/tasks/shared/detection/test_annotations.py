@@ -19,7 +19,7 @@ from tasks.shared.errors import UserError
 
 
 def content() -> dict[str, Any]:
-    """Three pictures, the middle one without boxes; categories with gaps and out of order; a crowd."""
+    """Three images, the middle one without boxes; categories with gaps and out of order; a crowd."""
     return {
         "images": [
             {"id": 70, "file_name": "a/é.jpg", "height": 50, "width": 100},
@@ -46,20 +46,20 @@ def save(tmp_path) -> Callable[..., Path]:
     return write
 
 
-def of_picture(table: CocoAnnotations, index: int) -> tuple[list[list[float]], list[int]]:
+def of_image(table: CocoAnnotations, index: int) -> tuple[list[list[float]], list[int]]:
     low, high = table.offsets[index : index + 2]
     return table.boxes[low:high].tolist(), table.labels[low:high].tolist()
 
 
-def test_boxes_and_labels_are_packed_picture_by_picture_without_crowds(save):
+def test_boxes_and_labels_are_packed_image_by_image_without_crowds(save):
     table = read_annotations(save(content()))
     assert len(table) == 3
     assert table.image_ids.tolist() == [70, 8, 900]
     assert [table.file_name(index) for index in range(3)] == ["a/é.jpg", "b.jpg", "c.jpg"]
     assert table.sizes.tolist() == [[50, 100], [60, 60], [80, 40]]
-    assert of_picture(table, 0) == ([[0, 0, 100, 50], [10.5, 20.25, 40.5, 25.25]], [0, 1])
-    assert of_picture(table, 1) == ([], [])
-    assert of_picture(table, 2) == ([[5, 6, 15, 26]], [2])
+    assert of_image(table, 0) == ([[0, 0, 100, 50], [10.5, 20.25, 40.5, 25.25]], [0, 1])
+    assert of_image(table, 1) == ([], [])
+    assert of_image(table, 2) == ([[5, 6, 15, 26]], [2])
     assert table.remarks == []
 
 
@@ -68,7 +68,7 @@ def test_labels_count_the_categories_in_the_order_of_their_ids(save):
     assert (table.category_ids, table.class_names) == ([1, 3, 17], ["person", "car", "cat"])
 
 
-def test_everything_that_grows_with_the_pictures_is_an_array(save):
+def test_everything_that_grows_with_the_images_is_an_array(save):
     table = read_annotations(save(content()))
     dtypes = {name: value.dtype.str[1:] for name, value in vars(table).items() if isinstance(value, np.ndarray)}
     assert dtypes == {
@@ -96,7 +96,7 @@ def test_boxes_without_area_are_dropped_and_listed(save, size):
     changed = content()
     changed["annotations"][3]["bbox"] = [1, 2, *size]
     table = read_annotations(save(changed))
-    assert of_picture(table, 0) == ([[0, 0, 100, 50]], [0])
+    assert of_image(table, 0) == ([[0, 0, 100, 50]], [0])
     assert table.remarks == ["instances.json: 1 box(es) without area (ids 14) dropped"]
 
 
@@ -135,13 +135,13 @@ def put(key: str, index: int, field: str, value: Any) -> Callable[[dict], object
         (put("annotations", 1, "bbox", [1, float("inf"), 3, 4]), "1 annotation(s) with a non-finite box (ids 12)"),
         (put("annotations", 0, "image_id", 71), "1 annotation(s) of an unknown image_id (ids 11)"),
         (put("annotations", 0, "category_id", 2), "1 annotation(s) of an unknown category_id (ids 11)"),
-        (put("annotations", 3, "bbox", [100, 0, 5, 5]), "lies wholly outside its picture (ids 14)"),
-        (put("annotations", 3, "bbox", [-9, 0, 9, 5]), "lies wholly outside its picture (ids 14)"),
-        (put("images", 1, "id", 70), "1 doubled picture id(s) (ids 70)"),
+        (put("annotations", 3, "bbox", [100, 0, 5, 5]), "lies wholly outside its image (ids 14)"),
+        (put("annotations", 3, "bbox", [-9, 0, 9, 5]), "lies wholly outside its image (ids 14)"),
+        (put("images", 1, "id", 70), "1 doubled image id(s) (ids 70)"),
         (put("categories", 1, "id", 3), "1 doubled category id(s) (ids 3)"),
         (put("annotations", 3, "id", 12), "1 doubled annotation id(s) (ids 12)"),
-        (lambda c: c.update(annotations=[c["annotations"][2]]), "holds no boxes at all (3 pictures)"),
-        (lambda c: c.update(annotations=[], images=[]), "holds no boxes at all (0 pictures)"),
+        (lambda c: c.update(annotations=[c["annotations"][2]]), "holds no boxes at all (3 images)"),
+        (lambda c: c.update(annotations=[], images=[]), "holds no boxes at all (0 images)"),
     ],
 )
 def test_a_broken_file_is_refused_by_name_and_id(save, change, message):
@@ -165,7 +165,7 @@ def test_what_is_no_coco_json_is_refused_by_name(save, text, message):
     assert str(path) in str(error.value)
 
 
-def test_a_picture_given_for_the_file_is_refused_by_name(tmp_path):
+def test_a_image_given_for_the_file_is_refused_by_name(tmp_path):
     path = tmp_path / "a.jpg"
     path.write_bytes(b"\xff\xd8\xff\xe0 JFIF")
     with pytest.raises(UserError, match=r"a\.jpg: not a json file"):
@@ -191,21 +191,21 @@ def test_whole_numbers_may_be_written_as_floats(save):
     changed["images"][0] |= {"width": 100.0, "id": 70.0}
     table = read_annotations(save(changed))
     assert (table.image_ids[0], table.sizes[0].tolist()) == (70, [50, 100])
-    assert of_picture(table, 0)[1] == [0, 1]
+    assert of_image(table, 0)[1] == [0, 1]
 
 
 @pytest.mark.parametrize("keep", [[True, False, True], [False, True, True], [True, True, True], [False, True, False]])
-def test_select_keeps_each_picture_with_its_boxes(save, keep):
+def test_select_keeps_each_image_with_its_boxes(save, keep):
     table = read_annotations(save(content()))
     part = table.select(np.array(keep))
     chosen = np.flatnonzero(keep).tolist()
     assert [part.file_name(index) for index in range(len(part))] == [table.file_name(index) for index in chosen]
     assert part.image_ids.tolist() == table.image_ids[chosen].tolist()
     assert part.sizes.tolist() == table.sizes[chosen].tolist()
-    assert [of_picture(part, index) for index in range(len(part))] == [of_picture(table, index) for index in chosen]
+    assert [of_image(part, index) for index in range(len(part))] == [of_image(table, index) for index in chosen]
 
 
-def test_concatenate_appends_pictures_with_their_boxes_and_remarks(save):
+def test_concatenate_appends_images_with_their_boxes_and_remarks(save):
     other = content()
     other["images"] = [{"id": 1, "file_name": "d.jpg", "height": 9, "width": 9}]
     other["annotations"] = [
@@ -215,8 +215,8 @@ def test_concatenate_appends_pictures_with_their_boxes_and_remarks(save):
     first, second = read_annotations(save(content())), read_annotations(save(other, "other.json"))
     joined = concatenate(first, second)
     assert [joined.file_name(index) for index in range(4)] == ["a/é.jpg", "b.jpg", "c.jpg", "d.jpg"]
-    assert [of_picture(joined, index) for index in range(3)] == [of_picture(first, index) for index in range(3)]
-    assert of_picture(joined, 3) == ([[1, 1, 3, 3]], [1])
+    assert [of_image(joined, index) for index in range(3)] == [of_image(first, index) for index in range(3)]
+    assert of_image(joined, 3) == ([[1, 1, 3, 3]], [1])
     assert joined.remarks == ["other.json: 1 box(es) without area (ids 2) dropped"]
 
 
@@ -271,7 +271,7 @@ def test_numbers_that_are_none_are_told_with_their_place(part: str, name: str, v
 
 
 @pytest.mark.parametrize(("name", "value"), [("height", 1 << 31), ("width", 10**18), ("height", 0), ("width", -4)])
-def test_sizes_that_no_picture_has_are_told(name: str, value: int, save) -> None:
+def test_sizes_that_no_image_has_are_told(name: str, value: int, save) -> None:
     made = content()
     made["images"][1][name] = value
     with pytest.raises(UserError, match=rf"images\[1\]: {name}={value}"):

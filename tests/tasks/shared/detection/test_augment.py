@@ -1,4 +1,4 @@
-"""Augmentation: boxes go where their objects go, and the same picture of the same epoch comes out the same."""
+"""Augmentation: boxes go where their objects go, and the same image of the same epoch comes out the same."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def test_boxes_whose_centre_is_cropped_away_go_with_their_labels():
 
 
 @pytest.mark.parametrize(("width", "height"), [(300, 200), (90, 100), (40, 40)])
-def test_crops_lie_in_the_picture_keep_a_centre_and_are_neither_small_nor_narrow(width, height):
+def test_crops_lie_in_the_image_keep_a_centre_and_are_neither_small_nor_narrow(width, height):
     boxes = np.array([[0.1, 0.1, 0.3, 0.5], [0.4, 0.3, 0.9, 0.8]]) * (width, height, width, height)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2
     whole = 0
@@ -54,7 +54,7 @@ def test_crops_lie_in_the_picture_keep_a_centre_and_are_neither_small_nor_narrow
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (2, 3), (10, 1000), (1000, 10)])
-def test_tiny_and_narrow_pictures_survive_augmentation(height, width):
+def test_tiny_and_narrow_images_survive_augmentation(height, width):
     boxes = torch.tensor([[0.0, 0, width, height]])
     for rng in seeds(20):
         image, kept, labels = flip_and_crop(torch.zeros(3, height, width), boxes, torch.tensor([1]), rng)
@@ -63,7 +63,7 @@ def test_tiny_and_narrow_pictures_survive_augmentation(height, width):
 
 
 @pytest.mark.parametrize(("share", "low", "high"), [(0.0, 0, 0), (0.5, 50, 110), (1.0, 140, 190)])
-def test_only_a_share_of_the_pictures_is_cropped(share, low, high):
+def test_only_a_share_of_the_images_is_cropped(share, low, high):
     boxes = torch.tensor([[20.0, 20, 80, 80]])
     cropped = 0
     for rng in seeds(200):
@@ -73,7 +73,7 @@ def test_only_a_share_of_the_pictures_is_cropped(share, low, high):
     assert low <= cropped <= high  # 6 of 7 are cropped at share 1, some of them by nothing
 
 
-def test_half_of_the_pictures_are_flipped_empty_ones_too():
+def test_half_of_the_images_are_flipped_empty_ones_too():
     image = torch.zeros(3, 4, 8, dtype=torch.uint8)
     image[..., 0] = 255
     flipped = 0
@@ -87,7 +87,7 @@ def test_half_of_the_pictures_are_flipped_empty_ones_too():
 # In a data set
 
 
-def test_a_picture_is_augmented_alike_in_whatever_order_it_comes(places):
+def test_a_image_is_augmented_alike_in_whatever_order_it_comes(places):
     data = dataset(places[0], augment=True)
     forwards = [data[2, index][0] for index in range(5)]
     backwards = [data[2, index][0] for index in reversed(range(5))][::-1]
@@ -108,7 +108,7 @@ def test_augmentation_leaves_the_global_generator_and_the_annotations_alone(plac
     np.testing.assert_array_equal(table.labels, labels)
 
 
-def test_augmented_boxes_lie_in_the_picture_and_on_their_objects(places):
+def test_augmented_boxes_lie_in_the_image_and_on_their_objects(places):
     plain, augmented = dataset(places[0]), dataset(places[0], augment=True)
     changed = looked_at = 0
     for epoch, index in ((e, i) for e in range(12) for i in range(5)):
@@ -128,7 +128,7 @@ def test_augmented_boxes_lie_in_the_picture_and_on_their_objects(places):
     assert looked_at > 20
 
 
-def test_without_crops_a_picture_is_at_most_flipped(places):
+def test_without_crops_a_image_is_at_most_flipped(places):
     data: Any = make_data(places, crop_share=0.0, batch_size=1).train_loader(0)
     for index in range(5):
         plain, before = dataset(places[0])[0, index]

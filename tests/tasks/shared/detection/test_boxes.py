@@ -59,7 +59,7 @@ def test_centres_and_sizes_are_x_first():
     assert (center.tolist(), size.tolist()) == ([[[2.5, 6]]], [[[3, 8]]])
 
 
-def test_anchors_are_shared_by_the_pictures_of_a_batch():
+def test_anchors_are_shared_by_the_images_of_a_batch():
     anchors = random_boxes(7, 5)
     offsets = torch.randn(3, 7, 4, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     together = decode(offsets, anchors)
@@ -80,7 +80,7 @@ def test_no_boxes_give_no_offsets():
     assert decode(torch.zeros(0, 4), torch.zeros(0, 4)).shape == (0, 4)
 
 
-def test_clip_cuts_at_the_border_of_a_picture_that_is_not_square():
+def test_clip_cuts_at_the_border_of_a_image_that_is_not_square():
     boxes = torch.tensor([[[-5.0, -6, 500, 600], [1, 2, 3, 4]], [[150, 250, 160, 260], [-9, -9, -1, -1]]])
     expected = [[[0, 0, 100, 200], [1, 2, 3, 4]], [[100, 200, 100, 200], [0, 0, 0, 0]]]
     assert clip(boxes, height=200, width=100).tolist() == expected

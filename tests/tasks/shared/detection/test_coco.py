@@ -35,7 +35,7 @@ def test_coco_refuses_unknown_roots_and_splits(tmp_path, places, change, message
 def root(tmp_path, write_coco) -> Path:
     """COCO 2014: train 1001, 1004 ... 1016, val 5001, 5004 ... 5028."""
     write_coco(tmp_path, "train2014")
-    write_coco(tmp_path, "val2014", pictures=10)
+    write_coco(tmp_path, "val2014", images=10)
     return tmp_path
 
 
@@ -46,7 +46,7 @@ def paper(root: Path, held_out: str, count: int = 3, **options: Any) -> CocoData
     return coco(str(root), split="paper", minival=minival, minival_count=count, **settings)
 
 
-def test_the_papers_split_trains_on_all_of_2014_but_the_held_out_pictures(root):
+def test_the_papers_split_trains_on_all_of_2014_but_the_held_out_images(root):
     data = paper(root, "5004\n\n 5010 \n5028\n")
     trained, evaluated = ids(epoch_of(data, 0)), ids(list(data.val_loader()))
     assert evaluated == [5004, 5010, 5028]
@@ -75,12 +75,12 @@ def test_the_papers_split_is_evaluated_without_opening_train(root):
 @pytest.mark.parametrize(
     ("held_out", "options", "message"),
     [
-        ("5004\n5005\n1001", {}, "2 of its ids are no val2014 pictures: 1001, 5005"),
+        ("5004\n5005\n1001", {}, "2 of its ids are no val2014 images: 1001, 5005"),
         ("5004\n5007", {}, "2 ids; expected about 3 (data.minival_count)"),
         ("", {}, "0 ids; expected about 3"),
-        ("5004\n5007\nfive", {}, "line 3: 'five' is no picture id"),
-        ("5004\n-5007\n5010", {}, "line 2: '-5007' is no picture id"),
-        ("5004\n²\n5010", {}, "line 2: '²' is no picture id"),
+        ("5004\n5007\nfive", {}, "line 3: 'five' is no image id"),
+        ("5004\n-5007\n5010", {}, "line 2: '-5007' is no image id"),
+        ("5004\n²\n5010", {}, "line 2: '²' is no image id"),
         ("5004\n5007\n5010", {"evaluate_on": "train"}, "expected data.evaluate_on=val"),
     ],
 )

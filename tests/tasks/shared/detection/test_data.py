@@ -29,7 +29,7 @@ def files(place: dict[str, str]) -> list[Path]:
     return sorted(Path(place["images"]).iterdir())
 
 
-def test_boxes_are_in_pixels_of_the_squashed_picture(tmp_path):
+def test_boxes_are_in_pixels_of_the_squashed_image(tmp_path):
     Image.new("RGB", (100, 50), "red").save(tmp_path / "a.png")
     content = {
         "images": [{"id": 5, "file_name": "a.png", "width": 100, "height": 50}],
@@ -58,7 +58,7 @@ def test_the_object_is_where_its_box_says(places):
         assert color_of_the_last(image, target["boxes"]) == target["labels"][-1]
 
 
-def test_crowds_are_no_targets_and_an_empty_picture_has_none(places):
+def test_crowds_are_no_targets_and_an_empty_image_has_none(places):
     content = json.loads(Path(places[0]["annotations"]).read_text())
     counted = [a["image_id"] for a in content["annotations"] if not a["iscrowd"]]
     assert len(counted) == len(content["annotations"]) - 1
@@ -71,7 +71,7 @@ def test_crowds_are_no_targets_and_an_empty_picture_has_none(places):
         assert (target["labels"].shape, target["labels"].dtype) == ((0,), torch.int64)
 
 
-def test_a_batch_stacks_pictures_and_lists_targets(places):
+def test_a_batch_stacks_images_and_lists_targets(places):
     data = make_data(places)
     batches = list(data.val_loader())
     assert [batch.images.shape for batch in batches] == [(3, 3, R, R), (1, 3, R, R)]
@@ -83,10 +83,10 @@ def test_a_batch_stacks_pictures_and_lists_targets(places):
 def test_classes_come_from_the_file(places):
     data = make_data(places)
     assert data.info == {"class_names": ["red", "green", "blue"], "category_ids": [1, 3, 17]}
-    assert (data.num_classes, data.kind) == (3, "detection")
+    assert (data.num_classes, data.data_type) == (3, "detection")
 
 
-def test_annotations_hold_no_python_objects_per_picture(places):
+def test_annotations_hold_no_python_objects_per_image(places):
     data = make_data(places)
     for table in data.tables.values():
         lists = {name: value for name, value in vars(table).items() if isinstance(value, list | dict | tuple)}
@@ -113,10 +113,10 @@ def test_worker_processes_change_nothing(places):
 
 
 @pytest.mark.parametrize("split", [0, 1])
-def test_a_missing_picture_is_named_before_the_first_step(places, split):
+def test_a_missing_image_is_named_before_the_first_step(places, split):
     lost = files(places[split])[1]
     lost.unlink()
-    with pytest.raises(UserError, match=rf"1 of \d pictures .*are missing.*{lost.name}.*on_corrupt=skip"):
+    with pytest.raises(UserError, match=rf"1 of \d images .*are missing.*{lost.name}.*on_corrupt=skip"):
         make_data(places)
 
 
@@ -126,10 +126,10 @@ def test_a_missing_folder_is_named(places):
         make_data(places, on_corrupt="skip")
 
 
-def test_a_folder_without_any_of_the_pictures_is_no_skip(places):
+def test_a_folder_without_any_of_the_images_is_no_skip(places):
     for file in files(places[1]):
         file.unlink()
-    with pytest.raises(UserError, match=r"4 of 4 pictures"):
+    with pytest.raises(UserError, match=r"4 of 4 images"):
         make_data(places, on_corrupt="skip")
 
 
@@ -146,12 +146,12 @@ def enlarge(path: Path) -> None:
     [
         (truncate, "truncated"),
         (enlarge, r"is 50x60 pixels, but instances_val2017\.json says \d+x\d+"),
-        (lambda path: path.write_text("<html>not found</html>"), "not a readable picture"),
-        (lambda path: path.write_bytes(b""), "not a readable picture|cannot be read"),
+        (lambda path: path.write_text("<html>not found</html>"), "not a readable image"),
+        (lambda path: path.write_bytes(b""), "not a readable image|cannot be read"),
     ],
     ids=["truncated", "another-size", "html", "empty-file"],
 )
-def test_an_unreadable_picture_is_named_or_skipped(places, spoil, reason, caplog):
+def test_an_unreadable_image_is_named_or_skipped(places, spoil, reason, caplog):
     bad = files(places[1])[1]
     spoil(bad)
     with pytest.raises(UserError, match=rf"{bad.name}: .*({reason}).*data\.on_corrupt=skip"):
@@ -163,11 +163,11 @@ def test_an_unreadable_picture_is_named_or_skipped(places, spoil, reason, caplog
     assert sum(bad.name in record.getMessage() for record in caplog.records) == 1
 
 
-def test_missing_pictures_are_left_out_and_counted_on_demand(places, caplog):
+def test_missing_images_are_left_out_and_counted_on_demand(places, caplog):
     for file in files(places[0])[0:3:2]:
         file.unlink()
     data = make_data(places, on_corrupt="skip", batch_size=1)
-    assert "2 of 6 pictures" in caplog.text
+    assert "2 of 6 images" in caplog.text
     assert sorted(ids(epoch_of(data, 0))) == [1004, 1010, 1013, 1016]
 
 
@@ -194,7 +194,7 @@ def test_bad_options_are_named(places, options, message):
     assert message in str(error.value)
 
 
-def test_evaluating_on_train_takes_its_pictures_and_annotations_unaugmented(places):
+def test_evaluating_on_train_takes_its_images_and_annotations_unaugmented(places):
     data = make_data(places, evaluate_on="train")
     assert ids(list(data.val_loader())) == [1001, 1004, 1007, 1010, 1013, 1016]
     assert data.val_annotations == Path(places[0]["annotations"])

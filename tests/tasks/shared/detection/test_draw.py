@@ -26,7 +26,7 @@ def grey(width: int = 200, height: int = 160) -> Image.Image:
 
 
 def changed(image: Image.Image) -> np.ndarray:
-    """(H, W), where the picture is no longer grey."""
+    """(H, W), where the image is no longer grey."""
     return (np.asarray(image) != GREY).any(-1)
 
 
@@ -44,7 +44,7 @@ def test_a_box_is_drawn_on_its_border_in_its_class_colour_and_nowhere_else():
     assert label.mean() > 0.7
 
 
-def test_the_picture_itself_is_left_alone():
+def test_the_image_itself_is_left_alone():
     image = grey()
     draw_detections(image, found(([50, 60, 150, 120], 0.9, 1)), NAMES)
     assert not changed(image).any()
@@ -57,7 +57,7 @@ def test_only_detections_of_the_least_score_are_drawn(score, drawn):
     assert changed(draw_detections(grey(), detections, NAMES, min_score=0.3)).any() == drawn
 
 
-def test_without_detections_the_picture_comes_back_unchanged():
+def test_without_detections_the_image_comes_back_unchanged():
     image = draw_detections(grey(), found(), NAMES)
     assert image.size == (200, 160)
     assert not changed(image).any()
@@ -67,7 +67,7 @@ def test_without_detections_the_picture_comes_back_unchanged():
     "box",
     [[50, 0, 150, 120], [50, 6, 150, 120], [0, 0, 30, 30], [180, 2, 199, 90], [-20, -30, 40, 40], [150, 100, 260, 190]],
 )
-def test_the_label_stays_in_the_picture(box):
+def test_the_label_stays_in_the_image(box):
     image = grey()
     mask = changed(draw_detections(image, found((box, 0.5, 1)), NAMES))
     free = changed(draw_detections(image, found(([50, 60, 150, 120], 0.5, 1)), NAMES))
@@ -100,7 +100,7 @@ def test_an_empty_truth_draws_nothing():
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_pictures_of_any_mode_come_back_in_colour(mode):
+def test_images_of_any_mode_come_back_in_colour(mode):
     drawn = draw_detections(grey().convert(mode), found(([50, 60, 150, 120], 0.9, 1)), NAMES)
     assert drawn.mode == "RGB"
     assert drawn.getpixel((50, 90)) == class_color(1)

@@ -17,22 +17,22 @@ from tasks.shared.errors import UserError
 # pycocotools' own arrays are behind numpy's interface; nothing here can change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
-IDS, NAMES = [1, 3, 17, 90], ["person", "car", "cat", "brush"]  # no brush in any picture
+IDS, NAMES = [1, 3, 17, 90], ["person", "car", "cat", "brush"]  # no brush in any image
 SIZES = ((5, 30), (35, 90), (100, 200))  # COCO's small, medium and large
 
 
-def ground_truth(pictures: int = 12, seed: int = 0) -> dict[str, Any]:
-    """Boxes of every size and class but the last, some of them crowds; every third picture is empty."""
+def ground_truth(images: int = 12, seed: int = 0) -> dict[str, Any]:
+    """Boxes of every size and class but the last, some of them crowds; every third image is empty."""
     rng = np.random.default_rng(seed)
     annotations: list[dict[str, Any]] = []
-    for picture in range(pictures):
-        for _ in range(0 if picture % 3 == 2 else 9):
+    for image in range(images):
+        for _ in range(0 if image % 3 == 2 else 9):
             w, h = (float(v) for v in rng.uniform(*SIZES[rng.integers(3)], 2).round(2))
             x, y = (float(v) for v in rng.uniform(0, 400, 2).round(2))
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": 100 + 7 * picture,
+                    "image_id": 100 + 7 * image,
                     "category_id": int(rng.choice(IDS[:3])),
                     "bbox": [x, y, w, h],
                     "area": round(w * h * 0.7, 2),
@@ -40,7 +40,7 @@ def ground_truth(pictures: int = 12, seed: int = 0) -> dict[str, Any]:
                 }
             )
     return {
-        "images": [{"id": 100 + 7 * p, "file_name": f"{p}.jpg", "height": 600, "width": 600} for p in range(pictures)],
+        "images": [{"id": 100 + 7 * p, "file_name": f"{p}.jpg", "height": 600, "width": 600} for p in range(images)],
         "annotations": annotations,
         "categories": [{"id": number, "name": name} for number, name in zip(IDS, NAMES, strict=True)],
     }
@@ -77,7 +77,7 @@ def evaluator(tmp_path) -> Callable[..., CocoEvaluator]:
 
 
 def perfect(truth: dict[str, Any], image: int, ids: Sequence[int] = IDS) -> Detections:
-    """The boxes of a picture as a network's answer, crowds left out."""
+    """The boxes of an image as a network's answer, crowds left out."""
     own = [a for a in truth["annotations"] if a["image_id"] == image and not a.get("iscrowd")]
     boxes = torch.tensor([a["bbox"] for a in own], dtype=torch.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
@@ -115,7 +115,7 @@ def test_perfect_detections_have_ap_1(evaluator, backend, first_id):
         annotation["id"] = number  # COCO counts from 1, other people's files from 0
     scored = evaluator(truth, backend=backend)
     figures = feed(scored, truth, lambda image: perfect(truth, image))
-    assert figures.pop("AR1") < figures.pop("AR10") + 1e-9  # nine boxes a picture: one detection cannot recall them
+    assert figures.pop("AR1") < figures.pop("AR10") + 1e-9  # nine boxes an image: one detection cannot recall them
     assert figures == pytest.approx(dict.fromkeys(figures, 1.0), abs=1e-9)
     assert {"AP", "AP50", "APs", "AR100", "AP/person"} < figures.keys()
 
@@ -140,15 +140,15 @@ def test_figures_without_ground_truth_are_left_out(evaluator, backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_before_any_picture_there_are_no_figures(evaluator, backend):
+def test_before_any_image_there_are_no_figures(evaluator, backend):
     assert evaluator(ground_truth(), backend=backend).compute() == {}
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_only_the_pictures_seen_are_scored(evaluator, backend):
+def test_only_the_images_seen_are_scored(evaluator, backend):
     truth = ground_truth()
     scored = evaluator(truth, backend=backend)
-    scored.update([perfect(truth, 100)], [{"image_id": 100}])  # the other pictures' boxes are not missed
+    scored.update([perfect(truth, 100)], [{"image_id": 100}])  # the other images' boxes are not missed
     assert scored.compute()["AP"] == pytest.approx(1)
     scored.update([nothing(107)], [{"image_id": 107}])
     assert scored.compute()["AP"] < 0.9
@@ -158,7 +158,7 @@ def test_only_the_pictures_seen_are_scored(evaluator, backend):
     assert scored.compute()["AP"] == pytest.approx(1)
 
 
-def test_a_picture_seen_twice_counts_once(evaluator):
+def test_a_image_seen_twice_counts_once(evaluator):
     truth = ground_truth()
     scored = evaluator(truth)
     for _ in range(2):  # as under DDP, where the last batch is filled up

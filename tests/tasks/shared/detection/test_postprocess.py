@@ -200,7 +200,7 @@ def test_the_same_box_may_be_of_two_classes():
     ]
 
 
-def test_boxes_beyond_the_picture_do_not_reach_into_the_next_class():
+def test_boxes_beyond_the_image_do_not_reach_into_the_next_class():
     boxes = torch.tensor([[-400.0, -400, -300, -300], [100, 100, 500, 500]])
     found = postprocess(boxes, torch.tensor([[0.9, 0.8], [0.7, 0.6]]), iou_threshold=0.01)
     assert found.labels.tolist() == [0, 1, 0, 1]

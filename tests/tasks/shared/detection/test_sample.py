@@ -13,7 +13,7 @@ from tasks.shared.detection import sample
 from tasks.shared.detection.sample import draw_detection_sample
 
 SPLITS = ("train", "val")
-MEASURED = 80  # pictures of either split whose pixels are measured
+MEASURED = 80  # images of either split whose pixels are measured
 
 # pycocotools' own arrays are behind numpy's interface; nothing here can change that.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -27,7 +27,7 @@ def root(tmp_path_factory) -> Path:
 
 
 def load(root: Path, split: str) -> tuple[dict, list[list[dict]]]:
-    """The instances of a split and the annotations of each of its pictures, in order."""
+    """The instances of a split and the annotations of each of its images, in order."""
     instances = json.loads((root / "annotations" / f"instances_{split}.json").read_text())
     by_image = defaultdict(list)
     for annotation in instances["annotations"]:
@@ -52,7 +52,7 @@ def mask_of(annotation: dict, height: int, width: int) -> np.ndarray:
 
 
 def in_blocks(values: np.ndarray, side: int = 8) -> np.ndarray:
-    """Whole blocks of a picture [height, width] as [rows, columns, side * side]."""
+    """Whole blocks of an image [height, width] as [rows, columns, side * side]."""
     rows, columns = values.shape[0] // side, values.shape[1] // side
     blocks = values[: rows * side, : columns * side].reshape(rows, side, columns, side)
     return blocks.swapaxes(1, 2).reshape(rows, columns, -1)
@@ -70,9 +70,9 @@ def measured(root) -> dict[str, list]:
     for split in SPLITS:
         instances, objects = load(root, split)
         for image, annotations in list(zip(instances["images"], objects, strict=True))[:MEASURED]:
-            picture = Image.open(root / split / image["file_name"])
-            grey = np.asarray(picture.convert("L"), float)
-            hue, saturation, value = np.moveaxis(np.asarray(picture.convert("HSV"), int), 2, 0)
+            photo = Image.open(root / split / image["file_name"])
+            grey = np.asarray(photo.convert("L"), float)
+            hue, saturation, value = np.moveaxis(np.asarray(photo.convert("HSV"), int), 2, 0)
             colourful = (saturation > 110) & (value > 60)
 
             free = np.ones(grey.shape, bool)
@@ -121,13 +121,13 @@ def test_classes_have_sparse_ids_and_are_in_both_splits(root):
         assert counts.min() > 0.1 * counts.sum()
 
 
-def test_pictures_vary_in_size(root):
+def test_images_vary_in_size(root):
     for split in SPLITS:
         instances, _ = load(root, split)
         sizes = np.array([(image["width"], image["height"]) for image in instances["images"]])
         for image, size in zip(instances["images"], sizes, strict=True):
-            with Image.open(root / split / image["file_name"]) as picture:
-                assert picture.format == "JPEG" and picture.mode == "RGB" and picture.size == tuple(size)
+            with Image.open(root / split / image["file_name"]) as photo:
+                assert photo.format == "JPEG" and photo.mode == "RGB" and photo.size == tuple(size)
         assert sizes.min() >= 260 and sizes.max() <= 360
         assert sizes.std(0).min() > 20
         assert np.log(sizes[:, 0] / sizes[:, 1]).std() > 0.1

@@ -18,11 +18,11 @@ def test_same_seed_gives_the_same_bytes(tmp_path):
     assert one == two
     assert one.keys() == other.keys()
     assert all(one[name] != other[name] for name in one)
-    pictures = [content for name, content in one.items() if name.endswith(".jpg")]
-    assert len(pictures) == 6 == len(set(pictures))  # the splits differ, too
+    images = [content for name, content in one.items() if name.endswith(".jpg")]
+    assert len(images) == 6 == len(set(images))  # the splits differ, too
 
 
-def test_a_picture_does_not_depend_on_the_count(tmp_path):
+def test_a_image_does_not_depend_on_the_count(tmp_path):
     draw_detection_sample(tmp_path / "few", train=2, val=1)
     draw_detection_sample(tmp_path / "many", train=4, val=3)
     few, many = contents(tmp_path / "few"), contents(tmp_path / "many")
@@ -64,7 +64,7 @@ def test_other_parameters_or_another_version_replace_the_set(tmp_path, monkeypat
 def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
     draw_detection_sample(tmp_path / "whole", train=3, val=1)
     whole = contents(tmp_path / "whole")
-    draw = sample._draw_picture
+    draw = sample._draw_image
 
     def interrupted(seed: int, split: int, index: int):
         if index == 2:
@@ -72,7 +72,7 @@ def test_an_interrupted_drawing_leaves_nothing_behind(tmp_path, monkeypatch):
         return draw(seed, split, index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sample, "_draw_picture", interrupted)
+        patch.setattr(sample, "_draw_image", interrupted)
         for root in (tmp_path / "new", tmp_path / "whole"):
             with pytest.raises(KeyboardInterrupt):
                 draw_detection_sample(root, train=4, val=1)

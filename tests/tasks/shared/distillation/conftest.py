@@ -1,4 +1,4 @@
-"""Pictures to be taught, and config nodes that may name what tests define."""
+"""Images to be taught, and config nodes that may name what tests define."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from tests.tasks.shared.distillation.pupils import OWN_TARGETS
 
 @pytest.fixture
 def folders(tmp_path: Path) -> Path:
-    """Three classes, 4 pictures each to train on and 2 to evaluate."""
+    """Three classes, 4 images each to train on and 2 to evaluate."""
     write_folders(tmp_path / "set", "train", dict.fromkeys(COLORS, 4))
     return write_folders(tmp_path / "set", "val", dict.fromkeys(COLORS, 2), seed=1)
 

@@ -18,12 +18,12 @@ from tasks.shared.network.pooled_task import PooledTask
 
 HOME = "tests.tasks.shared.distillation.pupils"
 OWN_TARGETS = frozenset(f"{HOME}.{name}" for name in ("Copier", "ClassCopier", "make_teacher", "missing"))
-CALLS: list[int] = []  # pictures in each call of any teacher here
+CALLS: list[int] = []  # images in each call of any teacher here
 LOSSES: list[float] = []  # of each step of any Copier
 
 
 class Colours:
-    """Answers with the mean of each channel of the picture's left and right half, in the order of `order`."""
+    """Answers with the mean of each channel of the image's left and right half, in the order of `order`."""
 
     def __init__(self, order: Sequence[int]):
         self.order = list(order)
@@ -55,7 +55,7 @@ class Copier(PooledTask):
 
     outputs: int | None = 6
     curves = ("never_given", "closeness", "level")
-    data_kind = "classification"
+    data_type = "classification"
 
     def __init__(self, backbone: MobileNetV1, num_classes: int, resolution: int, **_: Any):
         cut: dict[str, Any] = {"crop": "short_side", "crop_share": 0.875}
@@ -73,7 +73,7 @@ class Copier(PooledTask):
         if teacher.num_outputs != self.head.out_features:
             raise UserError(f"the teacher has {teacher.num_outputs} outputs, the student {self.head.out_features}")
 
-    def taught_info(self, teacher: TeacherInfo) -> dict[str, Any]:
+    def info_of_teacher(self, teacher: TeacherInfo) -> dict[str, Any]:
         return {"taught_by": teacher.name}
 
     def predict(self, outputs: Tensor, sizes: Tensor) -> list[Tensor]:

@@ -14,8 +14,8 @@ from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain, 
 from tasks.shared.config.targets import target_of
 from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.inception_resnet import InceptionResnet
-from tasks.shared.distillation.lessons import OWN_KEYS, teacher_of
 from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.distillation.teacher_targets import OWN_KEYS, teacher_of
 from tasks.shared.errors import UserError
 from tests.tasks.shared.distillation.test_onnx_model import model
 from tests.tasks.shared.distillation.test_run import network, write_run

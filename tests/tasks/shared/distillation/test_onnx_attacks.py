@@ -69,8 +69,8 @@ def product() -> ModelProto:
     )
 
 
-def as_pictures_say() -> ModelProto:
-    """As many numbers as the pictures' own are."""
+def as_images_say() -> ModelProto:
+    """As many numbers as the images' own are."""
     taken = model("batch", 0).graph.input[0].name
     return added(
         helper.make_node("Mul", [taken, "zero"], ["zeros"]),
@@ -100,7 +100,7 @@ def with_function() -> ModelProto:
     [
         (untold(), "its maps of (2, 3, 8, 8) take more than"),
         (product(), "its maps of (2, 3, 8, 8) take more than"),
-        (as_pictures_say(), "its maps of (2, 3, 8, 8) take more than"),
+        (as_images_say(), "its maps of (2, 3, 8, 8) take more than"),
         (outside("/etc/hostname"), "expected weights in its own folder"),
         (outside("../secret"), "expected weights in its own folder"),
         (outside("link"), "expected weights in its own folder"),

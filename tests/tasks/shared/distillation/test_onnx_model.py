@@ -77,13 +77,13 @@ def model(batch: int | str = 1, reshape: int = 1, sides: Shape = (SIDE, SIDE), o
     return made
 
 
-def pictures(count: int) -> Tensor:
+def images(count: int) -> Tensor:
     return torch.randint(0, 256, (count, 3, SIDE, SIDE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def answers_of_torch(count: int) -> Tensor:
     with torch.no_grad():
-        return network()((pictures(count).float() / 255 - 0.5) / 0.5)
+        return network()((images(count).float() / 255 - 0.5) / 0.5)
 
 
 def written(folder: Path, made: ModelProto) -> str:
@@ -103,7 +103,7 @@ def test_it_answers_as_torch_does_in_batches_of_any_size(
         made.graph.node[5].attribute[0].t.CopyFrom(tensor("", np.array([-1, 96])))
     teacher = onnx_teacher(written(tmp_path, made))
     assert (teacher.size, teacher.num_outputs, teacher.name) == ((SIDE, SIDE), 5, "onnx net.onnx")
-    torch.testing.assert_close(teacher(pictures(count)), answers_of_torch(count), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(teacher(images(count)), answers_of_torch(count), rtol=1e-4, atol=1e-5)
     assert isinstance(teacher.network, OnnxNetwork) and teacher.network.batch is None, "nothing is looped"
 
 
@@ -114,7 +114,7 @@ def test_a_batch_of_one_is_made_any_and_said(tmp_path: Path, caplog: pytest.LogC
 
 
 def centred(count: int) -> ModelProto:
-    """Takes the mean of the batch away: with more pictures than it was made for, other answers."""
+    """Takes the mean of the batch away: with more images than it was made for, other answers."""
     nodes = [
         helper.make_node("ReduceMean", ["x"], ["m"], axes=[2, 3], keepdims=0),
         helper.make_node("ReduceMean", ["m"], ["n"], axes=[0], keepdims=1),
@@ -130,11 +130,11 @@ def test_a_file_that_answers_otherwise_in_larger_batches_is_looped(
     with caplog.at_level(logging.INFO):
         teacher = onnx_teacher(written(tmp_path, centred(count)))
     assert f"runs in batches of {count}, as it was made for; in larger ones: its answers change" in caplog.text
-    means = pictures(4).float().mean((2, 3)) / 127.5 - 1
+    means = images(4).float().mean((2, 3)) / 127.5 - 1
     pairs = means.view(-1, count, 3)
     wanted = (pairs - pairs.mean(1, keepdim=True)).view(4, 3)
-    torch.testing.assert_close(teacher(pictures(4)), wanted, rtol=1e-3, atol=1e-5)
-    last = teacher(pictures(3))
+    torch.testing.assert_close(teacher(images(4)), wanted, rtol=1e-3, atol=1e-5)
+    last = teacher(images(3))
     assert last.shape == (3, 3) and torch.allclose(last[:2], wanted[:2], atol=1e-5)
 
 
@@ -146,7 +146,7 @@ def test_a_file_that_fails_on_larger_batches_is_looped(tmp_path: Path, caplog: p
     with caplog.at_level(logging.INFO):
         teacher = onnx_teacher(written(tmp_path, made))
     assert "runs in batches of 1, as it was made for" in caplog.text and "cannot run it" in caplog.text
-    torch.testing.assert_close(teacher(pictures(3)), answers_of_torch(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(teacher(images(3)), answers_of_torch(3), rtol=1e-4, atol=1e-5)
 
 
 def test_sizes_that_only_other_maps_tell_are_no_reason_to_refuse(tmp_path: Path) -> None:
@@ -176,9 +176,9 @@ def test_sizes_that_only_other_maps_tell_are_no_reason_to_refuse(tmp_path: Path)
     token = torch.tensor([1.0, 2, 3]).view(1, 3, 1, 1)
     made = model_of(nodes, [*(tensor(name, value) for name, value in numbers.items()), tensor("token", token.numpy())],
                     {"x": ["batch", 3, SIDE, SIDE]}, ["y"])  # fmt: skip
-    x = pictures(3).float() / 127.5 - 1
+    x = images(3).float() / 127.5 - 1
     wanted = (token * nn.functional.interpolate(nn.functional.pad(x, (2, 6, 3, 5)), SIDE)).mean((2, 3))
-    torch.testing.assert_close(onnx_teacher(written(tmp_path, made))(pictures(3)), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(onnx_teacher(written(tmp_path, made))(images(3)), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_the_cost_is_that_of_the_network(tmp_path: Path) -> None:
@@ -206,20 +206,20 @@ def test_gemm_and_products_of_maps_are_counted() -> None:
     assert cost_of(made, entry_of(made, "net"), (2, 2)) == (7 * 12 + 7 * 7, 7 * 12)
 
 
-def test_pictures_with_channels_last(tmp_path: Path) -> None:
+def test_images_with_channels_last(tmp_path: Path) -> None:
     made = model("batch", 0)
     made.graph.node.insert(0, helper.make_node("Transpose", ["pictures"], ["x"], perm=[0, 3, 1, 2]))
     made.graph.input[0].CopyFrom(helper.make_tensor_value_info("pictures", TensorProto.FLOAT, [1, SIDE, SIDE, 3]))
     teacher = onnx_teacher(written(tmp_path, made))
-    torch.testing.assert_close(teacher(pictures(3)), answers_of_torch(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(teacher(images(3)), answers_of_torch(3), rtol=1e-4, atol=1e-5)
     assert teacher.size == (SIDE, SIDE) and teacher.cost() == onnx_teacher(written(tmp_path, model())).cost()
 
 
-def test_pictures_of_any_size_need_one(tmp_path: Path) -> None:
+def test_images_of_any_size_need_one(tmp_path: Path) -> None:
     file = written(tmp_path, model("batch", 0, ("height", "width")))
     with pytest.raises(UserError, match=r"teacher.size is not set"):
         onnx_teacher(file)
-    torch.testing.assert_close(onnx_teacher(file, size=SIDE)(pictures(2)), answers_of_torch(2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(onnx_teacher(file, size=SIDE)(images(2)), answers_of_torch(2), rtol=1e-4, atol=1e-5)
     with pytest.raises(UserError, match=r"net.onnx: onnxruntime cannot run it on"):
         onnx_teacher(file, size=2 * SIDE)
     with pytest.raises(UserError, match=r"teacher.size=16: the file takes 8x8 pixels"):
@@ -229,8 +229,8 @@ def test_pictures_of_any_size_need_one(tmp_path: Path) -> None:
 def test_half_precision(tmp_path: Path) -> None:
     nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[2, 3], keepdims=0)]
     made = model_of(nodes, [], {"x": ["b", 3, SIDE, SIDE]}, ["y"], TensorProto.FLOAT16)
-    wanted = pictures(3).float().mean((2, 3)) / 127.5 - 1
-    torch.testing.assert_close(onnx_teacher(written(tmp_path, made))(pictures(3)), wanted, rtol=1e-2, atol=1e-2)
+    wanted = images(3).float().mean((2, 3)) / 127.5 - 1
+    torch.testing.assert_close(onnx_teacher(written(tmp_path, made))(images(3)), wanted, rtol=1e-2, atol=1e-2)
 
 
 def test_one_of_several_outputs(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_weights_in_files_of_their_own_belong_to_the_fingerprint(tmp_path: Path)
     made = model("batch", 0)
     onnx.save(made, tmp_path / "net.onnx", save_as_external_data=True, location="net.data", size_threshold=0)
     first = onnx_teacher(str(tmp_path / "net.onnx"))
-    torch.testing.assert_close(first(pictures(2)), answers_of_torch(2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(first(images(2)), answers_of_torch(2), rtol=1e-4, atol=1e-5)
     content = bytearray((tmp_path / "net.data").read_bytes())
     content[0] ^= 1
     (tmp_path / "net.data").write_bytes(content)
@@ -283,7 +283,7 @@ def test_inputs_of_another_form_are_refused(inputs: dict[str, Shape], kind: int,
 
 def test_answers_of_another_form_are_refused(tmp_path: Path) -> None:
     made = model_of([helper.make_node("Relu", ["x"], ["y"])], [], {"x": ["b", 3, SIDE, SIDE]}, ["y"])
-    with pytest.raises(UserError, match=r"teacher onnx net.onnx: answers 2 pictures with \(2, 3, 8, 8\) numbers"):
+    with pytest.raises(UserError, match=r"teacher onnx net.onnx: answers 2 images with \(2, 3, 8, 8\) numbers"):
         onnx_teacher(written(tmp_path, made))
 
 

@@ -75,7 +75,7 @@ def test_a_task_that_answers_otherwise_is_refused_with_what_came(tmp_path: Path)
     config, task = network("ssd")
     weights = {f"task.{name}": t for name, t in task.state_dict().items()}
     folder = write_run(tmp_path / "run", config, weights, {"class_names": NAMES})
-    with pytest.raises(UserError, match=r"teacher run .*: answers with (?!Tensor).*; expected K numbers a picture"):
+    with pytest.raises(UserError, match=r"teacher run .*: answers with (?!Tensor).*; expected K numbers an image"):
         run_teacher(str(folder))
 
 

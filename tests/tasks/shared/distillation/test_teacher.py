@@ -41,13 +41,13 @@ def teacher_of(answer: Callable[[Tensor], Any] = corner, **options: Any) -> Teac
     return Teacher(Line(answer), **{"name": "line", "size": (4, 6), "content": "abc", **options})
 
 
-def pictures(count: int = 3) -> Tensor:
+def batch(count: int = 3) -> Tensor:
     return torch.from_numpy(np.random.default_rng(0).integers(0, 256, (count, 3, 4, 6), np.uint8))
 
 
 def test_pixels_are_normalised_channel_by_channel() -> None:
     mean, std = [0.1, 0.2, 0.3], [0.5, 0.25, 0.125]
-    images = pictures()
+    images = batch()
     pixels = images[:, :, 0, 0].double().numpy() / 255
     wanted = (pixels - mean) / std
     np.testing.assert_allclose(teacher_of(mean=mean, std=std)(images), wanted, rtol=1e-5, atol=1e-6)
@@ -59,15 +59,15 @@ def test_pixels_are_normalised_channel_by_channel() -> None:
 def test_probabilities_become_logits_of_at_most_15() -> None:
     answers = torch.tensor([[0.0, 1.0, 0.5, 0.2, 1 - 1e-6, 1 + 1e-6]])
     teacher = teacher_of(lambda x: answers.expand(len(x), -1), output="probabilities")
-    logits = teacher(pictures(2))
+    logits = teacher(batch(2))
     assert logits[1].tolist() == pytest.approx([-15, 15, 0, math.log(0.2 / 0.8), 13.8, 15], abs=0.1)
     for output in ("as_is", "logits", None):
-        assert torch.equal(teacher_of(lambda x: answers.expand(len(x), -1), output=output)(pictures(1)), answers)
+        assert torch.equal(teacher_of(lambda x: answers.expand(len(x), -1), output=output)(batch(1)), answers)
 
 
 def test_what_is_no_probability_is_refused() -> None:
     with pytest.raises(UserError, match=r"teacher.output=probabilities: teacher line answers -2 to 3; expected 0 to 1"):
-        teacher_of(lambda x: torch.tensor([[3.0, -2.0]]).expand(len(x), -1), output="probabilities")(pictures())
+        teacher_of(lambda x: torch.tensor([[3.0, -2.0]]).expand(len(x), -1), output="probabilities")(batch())
 
 
 @pytest.mark.parametrize(("output", "warned"), [("logits", 1), ("as_is", 0)])
@@ -76,14 +76,14 @@ def test_logits_that_look_like_probabilities_are_told_once(
 ) -> None:
     teacher = teacher_of(lambda x: corner(x).float() / 255, output=output)
     with caplog.at_level(logging.WARNING):
-        teacher(pictures())
-        teacher(pictures())
+        teacher(batch())
+        teacher(batch())
     assert caplog.text.count("teacher.output=probabilities") == warned
 
 
 def test_answers_are_float32_without_gradient_autocast_or_inference_mode() -> None:
     net = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(72, 5))
-    images = pictures()
+    images = batch()
     with torch.no_grad():
         wanted = net[2](images.float().flatten(1) / 255 * 4 - 2)
     for p in net.parameters():
@@ -114,7 +114,7 @@ def test_it_is_no_module_so_that_nothing_saves_or_trains_it() -> None:
     assert not list(Holder().parameters()) and not Holder().state_dict()
 
 
-def test_any_number_of_pictures() -> None:
+def test_any_number_of_images() -> None:
     def some(images: Tensor) -> Tensor:
         assert len(images)  # many networks fail on none
         return corner(images).float()
@@ -122,24 +122,24 @@ def test_any_number_of_pictures() -> None:
     teacher = teacher_of(some)
     assert teacher.num_outputs == 3
     for count in (0, 1, 5):
-        assert teacher(pictures(count)).shape == (count, 3)
+        assert teacher(batch(count)).shape == (count, 3)
     with pytest.raises(ValueError, match=r"teacher line: got \(3, 3, 6, 4\); expected \(B, 3, 4, 6\)"):
-        teacher(pictures().transpose(2, 3))
+        teacher(batch().transpose(2, 3))
 
 
 def test_half_precision_answers_become_float32() -> None:
-    assert teacher_of(lambda x: corner(x).half())(pictures()).dtype == torch.float32
+    assert teacher_of(lambda x: corner(x).half())(batch()).dtype == torch.float32
 
 
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         (lambda x: (x, x), "answers with tuple"),
-        (lambda x: x.float(), r"answers 2 pictures with \(2, 3, 4, 6\) numbers of torch.float32"),
-        (lambda x: torch.zeros(1, 5), r"answers 2 pictures with \(1, 5\)"),
+        (lambda x: x.float(), r"answers 2 images with \(2, 3, 4, 6\) numbers of torch.float32"),
+        (lambda x: torch.zeros(1, 5), r"answers 2 images with \(1, 5\)"),
         (lambda x: torch.zeros(2, 0), r"with \(2, 0\)"),
         (lambda x: corner(x).long(), "numbers of torch.int64"),
-        (lambda x: x.float() @ torch.zeros(7, 2), "cannot answer pictures of 4x6 pixels .* teacher.size"),
+        (lambda x: x.float() @ torch.zeros(7, 2), "cannot answer images of 4x6 pixels .* teacher.size"),
     ],
 )
 def test_answers_of_another_kind_are_refused_with_what_came(answer: Callable[[Tensor], Any], message: str) -> None:
@@ -151,13 +151,13 @@ def test_numbers_that_are_not_finite_are_counted() -> None:
     teacher = teacher_of(lambda x: corner(x).float())
     teacher.network = Line(lambda x: torch.tensor([[1.0, 2.0, 3.0], [1.0, math.nan, 3.0], [math.inf, math.nan, 0.0]]))
     with pytest.raises(UserError, match=r"teacher line: 2 of 3 answers hold numbers that are not finite"):
-        teacher(pictures())
+        teacher(batch())
 
 
-def test_it_follows_the_pictures_to_their_device() -> None:
+def test_it_follows_the_images_to_their_device() -> None:
     line = Line(lambda x: torch.zeros(len(x), 3, device=x.device))
     teacher = Teacher(line, name="line", size=(4, 6), content="", mean=[0.5] * 3, std=[0.5] * 3)
-    teacher(pictures())
+    teacher(batch())
     assert line.devices == []
     teacher._move(torch.device("meta"))
     assert line.devices == [torch.device("meta")]
@@ -168,11 +168,11 @@ def test_it_follows_the_pictures_to_their_device() -> None:
 def test_on_a_gpu_it_answers_as_on_the_cpu() -> None:
     net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 5))
     teacher = Teacher(ModuleNetwork(net, (4, 6)), name="n", size=(4, 6), content="", mean=[0.5] * 3, std=[0.5] * 3)
-    here = teacher(pictures())
-    there = teacher(pictures().cuda())
+    here = teacher(batch())
+    there = teacher(batch().cuda())
     assert there.device.type == "cuda"
     torch.testing.assert_close(there.cpu(), here, rtol=1e-2, atol=1e-2)
-    torch.testing.assert_close(teacher(pictures()), here)
+    torch.testing.assert_close(teacher(batch()), here)
 
 
 def test_the_fingerprint_changes_with_all_that_changes_answers() -> None:

@@ -27,7 +27,7 @@ def model() -> Any:
     return net
 
 
-def pictures(side: int) -> Tensor:
+def images(side: int) -> Tensor:
     return torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
@@ -41,8 +41,8 @@ def test_it_answers_as_timm_does_with_timms_normalisation(suffix: str, model: An
     assert (teacher.size, teacher.num_outputs, teacher.name) == ((side, side), 7, f"timm {NAME}")
     mean, std = (torch.tensor(told[key]).view(1, 3, 1, 1) for key in ("mean", "std"))
     with torch.no_grad():
-        wanted = model((pictures(side).float() / 255 - mean) / std)
-    torch.testing.assert_close(teacher(pictures(side)), wanted, rtol=1e-4, atol=1e-5)
+        wanted = model((images(side).float() / 255 - mean) / std)
+    torch.testing.assert_close(teacher(images(side)), wanted, rtol=1e-4, atol=1e-5)
     cost = count_cost(model, side)
     assert teacher.cost() == (cost.mult_adds, cost.parameters)
 
@@ -56,8 +56,8 @@ def test_features_are_what_comes_before_the_classifier(
     assert "left out fc.weight, fc.bias" in caplog.text
     assert (teacher.size, teacher.num_outputs) == ((96, 96), model.num_features)
     with torch.no_grad():
-        wanted = model.forward_head(model.forward_features(pictures(96).float() / 255 * 4 - 2), pre_logits=True)
-    torch.testing.assert_close(teacher(pictures(96)), wanted, rtol=1e-4, atol=1e-5)
+        wanted = model.forward_head(model.forward_features(images(96).float() / 255 * 4 - 2), pre_logits=True)
+    torch.testing.assert_close(teacher(images(96)), wanted, rtol=1e-4, atol=1e-5)
     other = timm_teacher(NAME, str(tmp_path / "w.pth"), size=96, mean=[0.5] * 3, std=[0.25] * 3)
     assert other.fingerprint != teacher.fingerprint
 
@@ -83,7 +83,7 @@ def test_a_size_that_the_model_cannot_take_is_refused(tmp_path: Path) -> None:
     options: dict[str, Any] = {"depth": 1, "embed_dim": 48, "num_heads": 1, "img_size": 64}
     torch.save(timm.create_model(name, **options).state_dict(), tmp_path / "vit.pth")
     assert timm_teacher(name, str(tmp_path / "vit.pth"), options=options, size=64).num_outputs == 1000
-    with pytest.raises(UserError, match=rf"teacher timm {name}: cannot answer pictures of 96x96 pixels .*teacher.size"):
+    with pytest.raises(UserError, match=rf"teacher timm {name}: cannot answer images of 96x96 pixels .*teacher.size"):
         timm_teacher(name, str(tmp_path / "vit.pth"), options=options, size=96)
 
 

@@ -1,4 +1,4 @@
-"""CelebA's lists and pictures: read right, and every way in which they do not go together told."""
+"""CelebA's lists and images: read right, and every way in which they do not go together told."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.faces.celeba import check_count
 from tasks.shared.faces.data import celeba
 from tasks.shared.faces.dataset import FaceData
-from tasks.shared.faces.lists import places_of, read_attributes, read_numbers
+from tasks.shared.faces.lists import indices_of, read_attributes, read_numbers
 from tests.tasks.shared.faces.conftest import (
     NAMES,
     OPTIONS,
@@ -45,15 +45,15 @@ def edit(file: Path, change: Callable[[list[str]], Any]) -> None:
 
 
 def numbers(data: FaceData, split: str) -> list[int]:
-    """Which pictures a split has, counted from 0."""
-    pictures = data.pictures_of(split)
-    return [int(Path(pictures.name(k)).stem) - 1 for k in range(len(pictures.labels))]
+    """Which images a split has, counted from 0."""
+    images = data.images_of(split)
+    return [int(Path(images.name(k)).stem) - 1 for k in range(len(images.labels))]
 
 
 @pytest.mark.parametrize("side", ["val", "test", "train"])
-def test_pictures_and_what_is_known_of_them(root: Path, side: str) -> None:
+def test_images_and_what_is_known_of_them(root: Path, side: str) -> None:
     data = make(root, evaluate_on=side)
-    assert data.kind == "faces" and data.num_classes == 3 and data.info == {"attributes": list(NAMES)}
+    assert data.data_type == "faces" and data.num_classes == 3 and data.info == {"attributes": list(NAMES)}
     assert data.pairs is None and data.folds is None
     wanted = [k for k, number in enumerate(SIDES) if number == ("train", "val", "test").index(side)]
     seen = [target for batch in data.val_loader() for target in batch.targets]
@@ -61,7 +61,7 @@ def test_pictures_and_what_is_known_of_them(root: Path, side: str) -> None:
     for target in seen:
         number = int(Path(target["file"]).stem) - 1
         assert target["attributes"].dtype == torch.float32 and target["attributes"].tolist() == truth(number)
-        assert target["size"] == (48, 40) and np.array_equal(data.picture(target), pixels(number))
+        assert target["size"] == (48, 40) and np.array_equal(data.image(target), pixels(number))
         assert "label" not in target and "class_id" not in target
     for a in seen:
         for b in seen:
@@ -94,16 +94,16 @@ def test_lists_of_any_order_and_layout(root: Path) -> None:
     assert [t["attributes"].tolist() for b in data.val_loader() for t in b.targets] == before
 
 
-def test_unlabelled_pictures_to_train_on(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_unlabelled_images_to_train_on(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shard = write_face_shard(tmp_path / "more.tar", range(20, 26))
     data = make(root, unlabelled=str(shard), cache=str(tmp_path / "cache"))
-    assert data.num_classes == 3 and len(data.pictures["train"].labels) == 6
+    assert data.num_classes == 3 and len(data.images["train"].labels) == 6
     target = next(iter(data.train_loader(0))).targets[0]
     assert "attributes" not in target and "identity" not in target
     assert all("attributes" in target for batch in data.val_loader() for target in batch.targets)
     assert "trained on" not in caplog.text
     make(root, unlabelled=str(root / "img_align_celeba"))
-    assert "3 of the pictures to evaluate on are trained on" in caplog.text
+    assert "3 of the images to evaluate on are trained on" in caplog.text
 
 
 def test_only_what_is_needed_is_there(root: Path) -> None:
@@ -131,23 +131,23 @@ MALFORMED: dict[str, tuple[str, Callable[[list[str]], Any], str]] = {
     "glued and short": (ATTRIBUTES, row(4, "000003.jpg 1-1 1"), r"has 2 values; expected 3"),
     "minus": (ATTRIBUTES, row(4, "000003.jpg 1 - 1"), r"Eyeglasses=-; expected 1 or -1"),
     "text": (ATTRIBUTES, row(4, "000003.jpg 1 x 1"), r"Eyeglasses=x; expected 1 or -1"),
-    "a row twice": (ATTRIBUTES, row(4, "000002.jpg 1 1 1"), r"names 1 pictures more than once, such as 000002\.jpg"),
+    "a row twice": (ATTRIBUTES, row(4, "000002.jpg 1 1 1"), r"names 1 images more than once, such as 000002\.jpg"),
     "no rows": (ATTRIBUTES, lambda s: ["0", s[1]], r"its first line says 0 rows, but 0 follow"),
-    "a side of its own": (PARTITION, row(2, "000003.jpg 3"), r"line 3 is '000003\.jpg 3'; expected a picture and a "
+    "a side of its own": (PARTITION, row(2, "000003.jpg 3"), r"line 3 is '000003\.jpg 3'; expected an image and a "
                           r"side, one of 0, 1, 2"),
     "no side": (PARTITION, row(2, "000003.jpg"), r"line 3 is '000003\.jpg'"),
     "no number": (PARTITION, row(2, "000003.jpg train"), r"line 3 is '000003\.jpg train'"),
     "an empty list": (PARTITION, lambda s: [], r": is empty; expected"),
-    "a side twice": (PARTITION, row(2, "000001.jpg 0"), r"names 1 pictures more than once, such as 000001\.jpg"),
-    "nobody's": (PARTITION, lambda s: [line.replace(" 1", " 0") for line in s], r"has no pictures of 1, val"),
-    "an identity": (IDENTITIES, row(2, "000003.jpg -4"), r": line 3 .*expected a picture and an "
+    "a side twice": (PARTITION, row(2, "000001.jpg 0"), r"names 1 images more than once, such as 000001\.jpg"),
+    "nobody's": (PARTITION, lambda s: [line.replace(" 1", " 0") for line in s], r"has no images of 1, val"),
+    "an identity": (IDENTITIES, row(2, "000003.jpg -4"), r": line 3 .*expected an image and an "
                     r"identity, a whole number"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_lists_are_told_whatever_is_skipped(root: Path, kind: str) -> None:
-    name, change, message = MALFORMED[kind]
+@pytest.mark.parametrize("data_type", MALFORMED)
+def test_malformed_lists_are_told_whatever_is_skipped(root: Path, data_type: str) -> None:
+    name, change, message = MALFORMED[data_type]
     edit(root / name, change)
     for on_corrupt in ("error", "skip"):
         with pytest.raises(UserError, match=rf"{name}.*{message}"):
@@ -157,22 +157,22 @@ def test_malformed_lists_are_told_whatever_is_skipped(root: Path, kind: str) -> 
 SHORT: dict[str, tuple[str, Callable[[list[str]], Any], str, list[int]]] = {
     "rows": (ATTRIBUTES, lambda s: s[:-3], r"its first line says 10 rows, but 7 follow, the last of 000007\.jpg: 3 are "
              r"missing", [5, 6]),
-    "sides": (PARTITION, lambda s: s[:6] + s[8:], r"list_eval_partition\.txt: lacks 2 of 10 pictures with attributes, "
+    "sides": (PARTITION, lambda s: s[:6] + s[8:], r"list_eval_partition\.txt: lacks 2 of 10 images with attributes, "
               r"such as 000007\.jpg, 000008\.jpg", [5]),
-    "people": (IDENTITIES, lambda s: s[:7] + s[8:], r"identity_CelebA\.txt: lacks 1 of 10 pictures with attributes, "
+    "people": (IDENTITIES, lambda s: s[:7] + s[8:], r"identity_CelebA\.txt: lacks 1 of 10 images with attributes, "
                r"such as 000008\.jpg", [5, 6, 7]),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", SHORT)
-def test_short_lists_are_refused_or_left_out(root: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
-    name, change, message, kept = SHORT[kind]
+@pytest.mark.parametrize("data_type", SHORT)
+def test_short_lists_are_refused_or_left_out(root: Path, data_type: str, caplog: pytest.LogCaptureFixture) -> None:
+    name, change, message, kept = SHORT[data_type]
     edit(root / name, change)
     with pytest.raises(UserError, match=message + r".*data\.on_corrupt=skip"):
         make(root, splits=("val",))
     data = make(root, splits=("val",), on_corrupt="skip")
     assert numbers(data, "val") == kept
-    assert (data.identities("val") is None) == (kind == "people")
+    assert (data.identities("val") is None) == (data_type == "people")
     assert "left out" in caplog.text or "3 are missing" in caplog.text
 
 
@@ -182,21 +182,21 @@ def test_a_list_that_says_too_little(root: Path) -> None:
         make(root)
 
 
-def test_a_row_without_its_picture(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_without_its_image(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "img_align_celeba/000007.jpg").unlink()
-    message = r"list_attr_celeba\.txt: 1 of 8 rows have no picture in .*img_align_celeba, such as row 7, 000007\.jpg"
+    message = r"list_attr_celeba\.txt: 1 of 8 rows have no image in .*img_align_celeba, such as row 7, 000007\.jpg"
     with pytest.raises(UserError, match=message):
         make(root)
     assert numbers(make(root, on_corrupt="skip"), "val") == [5, 7] and "left out" in caplog.text
     for file in (root / "img_align_celeba").iterdir():
         file.unlink()
-    with pytest.raises(UserError, match="8 of 8 rows have no picture"):
+    with pytest.raises(UserError, match="8 of 8 rows have no image"):
         make(root, on_corrupt="skip")
 
 
-def test_a_damaged_picture(root: Path) -> None:
+def test_a_damaged_image(root: Path) -> None:
     (root / "img_align_celeba/000007.jpg").write_bytes(b"\xff\xd8\xff no")
-    with pytest.raises(UserError, match=r"000007\.jpg.*not a readable picture"):
+    with pytest.raises(UserError, match=r"000007\.jpg.*not a readable image"):
         list(make(root).val_loader())
     seen = list(make(root, on_corrupt="skip").val_loader())
     assert sum(batch.skipped for batch in seen) == 1 and sum(len(batch.targets) for batch in seen) == 2
@@ -229,7 +229,7 @@ def test_a_list_of_real_size(tmp_path: Path) -> None:
     assert np.array_equal(found.values[500:1000], drawn) and np.array_equal(found.values[-99:], drawn[:99])
     write_lines(tmp_path / "sides.txt", [f"{k + 1:06d}.jpg {k % 3}" for k in range(202_598, -1, -1)])
     files, sides = read_numbers(tmp_path / "sides.txt", "a side", (0, 1, 2))
-    assert np.array_equal(sides[places_of(found.files, files)], np.arange(202_599) % 3)
+    assert np.array_equal(sides[indices_of(found.files, files)], np.arange(202_599) % 3)
 
 
 def test_places_against_a_loop() -> None:
@@ -237,4 +237,4 @@ def test_places_against_a_loop() -> None:
     files = rng.permutation(50)[:30].astype("S")
     wanted = rng.integers(0, 50, 40).astype("S")
     listed = files.tolist()
-    assert places_of(wanted, files).tolist() == [listed.index(w) if w in listed else -1 for w in wanted.tolist()]
+    assert indices_of(wanted, files).tolist() == [listed.index(w) if w in listed else -1 for w in wanted.tolist()]

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.shared.data.image_set import Pictures
+from tasks.shared.data.image_set import Images
 from tasks.shared.errors import UserError
 from tasks.shared.faces.dataset import FaceData, Faces
 from tests.tasks.shared.faces.conftest import OPTIONS
 
 
-class Noise(Pictures):
-    """Pictures of noise, of people in turn."""
+class Noise(Images):
+    """Images of noise, of people in turn."""
 
     def __init__(self, count: int, people: int = 0):
         self.labels = np.arange(count) % people if people else np.full(count, -1)
@@ -27,8 +27,8 @@ class Noise(Pictures):
         return torch.from_numpy(np.random.default_rng(index).integers(0, 256, (3, 24, 20), np.uint8))
 
 
-class Lesson:
-    """Knows every answer, and keeps the pictures that it was shown."""
+class TeacherTargets:
+    """Knows every answer, and keeps the images that it was shown."""
 
     def __init__(self) -> None:
         self.shown: dict[int, Tensor] = {}
@@ -45,36 +45,36 @@ def make(count: int = 12, people: int = 3, **options: Any) -> FaceData:
 
 
 def test_with_a_lesson_training_targets_hold_no_label() -> None:
-    data, lesson = make(), Lesson()
-    assert data.lessons == {} and data.center == {"crop": "short_side", "crop_share": 0.875}
+    data, teacher_targets = make(), TeacherTargets()
+    assert data.teacher_targets == {} and data.center == {"crop": "short_side", "crop_share": 0.875}
     plain = [target for batch in data.train_loader(0) for target in batch.targets]
     assert all(target.keys() == {"index", "file", "size", "attributes", "identity"} for target in plain)
-    data.lessons["train"] = lesson  # type: ignore[assignment]
+    data.teacher_targets["train"] = teacher_targets  # type: ignore[assignment]
     taught = [target for batch in data.train_loader(0) for target in batch.targets]
     assert len(taught) == 12 and all(target.keys() == {"index", "file", "size", "teacher"} for target in taught)
     assert all(target["teacher"].tolist() == [target["index"]] * 2 for target in taught)
-    pictures = data.pictures_of("train")
-    assert all(torch.equal(image, pictures.read(index)) for index, image in lesson.shown.items())
+    images = data.images_of("train")
+    assert all(torch.equal(image, images.read(index)) for index, image in teacher_targets.shown.items())
     assert "teacher" not in next(iter(data.val_loader())).targets[0]
-    data.lessons["val"] = lesson  # type: ignore[assignment]
+    data.teacher_targets["val"] = teacher_targets  # type: ignore[assignment]
     target = next(iter(data.val_loader())).targets[0]
     assert target.keys() == {"index", "file", "size", "attributes", "identity", "teacher"}
 
 
-def test_evaluating_on_training_pictures() -> None:
+def test_evaluating_on_training_images() -> None:
     faces = {"train": Faces(Noise(5, 2)), "val": Faces(Noise(4))}
     pairs = np.array([[0, 1, 0]])
     data = FaceData(faces, pairs=pairs, folds=np.array([0]), **OPTIONS)
     assert data.pairs is pairs and data.identities("val") is None and data.num_classes == 0
     data = FaceData(faces, pairs=pairs, folds=np.array([0]), evaluate_on="train", **OPTIONS)
-    assert data.pairs is None and data.folds is None, "they are of other pictures"
+    assert data.pairs is None and data.folds is None, "they are of other images"
     people = data.identities("val")
     assert people is not None and people.tolist() == [0, 1, 0, 1, 0]
     assert [t["identity"] for batch in data.val_loader() for t in batch.targets] == [0, 1, 0, 1, 0]
 
 
 def test_an_epoch_is_the_same_with_loader_processes() -> None:
-    """Though pictures have few file descriptors: each tensor that is sent by itself would take one."""
+    """Though images have few file descriptors: each tensor that is sent by itself would take one."""
     count, (soft, hard) = 300, resource.getrlimit(resource.RLIMIT_NOFILE)
     runs = []
     try:

@@ -134,7 +134,7 @@ def test_a_person_stays_and_looks_change() -> None:
     assert not any(look.bangs for look in looks if look.hat)
 
 
-def test_the_same_chance_gives_the_same_picture() -> None:
+def test_the_same_chance_gives_the_same_image() -> None:
     first, again, other = (draw(PLAIN, STRAIGHT, seed) for seed in (1, 1, 2))
     assert np.array_equal(first, again) and np.abs(first - other).mean() > 5
     assert draw_face(np.random.default_rng(0), PLAIN, STRAIGHT, LFW).size == (250, 250)

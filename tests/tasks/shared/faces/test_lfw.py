@@ -34,15 +34,15 @@ def make(root: Path, **options: Any) -> FaceData:
 
 
 def stems(data: FaceData, split: str = "val") -> list[str]:
-    pictures = data.pictures_of(split)
-    return [Path(pictures.name(k)).stem for k in range(len(pictures.labels))]
+    images = data.images_of(split)
+    return [Path(images.name(k)).stem for k in range(len(images.labels))]
 
 
 def test_pairs_are_those_of_the_file(root: Path) -> None:
     data = make(root)
-    assert data.kind == "faces" and data.info == {} and data.num_classes == 0
+    assert data.data_type == "faces" and data.info == {} and data.num_classes == 0
     names = stems(data)
-    assert len(names) == 8 and sorted(names) == names, "each picture that is named, once"
+    assert len(names) == 8 and sorted(names) == names, "each image that is named, once"
     assert data.pairs is not None and data.folds is not None
     for line, (a, b, same), fold in zip(PAIRS[1:], data.pairs.tolist(), data.folds.tolist(), strict=True):
         parts = line.split("\t")
@@ -55,10 +55,10 @@ def test_pairs_are_those_of_the_file(root: Path) -> None:
         assert (seen[a]["identity"] == seen[b]["identity"]) == bool(same)
     order = [f"{name}_{k + 1:04d}" for name, count in COUNTS.items() for k in range(count)]
     for target in seen:
-        assert np.array_equal(data.picture(target), pixels(order.index(Path(target["file"]).stem)))
+        assert np.array_equal(data.image(target), pixels(order.index(Path(target["file"]).stem)))
 
 
-def test_only_pictures_that_pairs_name_are_evaluated_on(root: Path) -> None:
+def test_only_images_that_pairs_name_are_evaluated_on(root: Path) -> None:
     write_lines(root / "few.txt", ["1", "Ada_Bo\t1\t3", "Bo\t1\tDi\t2"])
     data = make(root, pairs="few.txt")
     assert stems(data) == ["Ada_Bo_0001", "Ada_Bo_0003", "Bo_0001", "Di_0002"]
@@ -73,7 +73,7 @@ def test_without_a_file_all_pairs_count(root: Path, caplog: pytest.LogCaptureFix
     people = data.identities("val")
     assert people is not None and np.bincount(people).tolist() == [3, 1, 2, 2]
     write_people(root.parent / "alone", {"A": 1, "B": 1})
-    with pytest.raises(UserError, match=r"data\.root=.*alone: 2 people to evaluate on, of whom 0 have two pictures"):
+    with pytest.raises(UserError, match=r"data\.root=.*alone: 2 people to evaluate on, of whom 0 have two images"):
         make(root.parent / "alone", pairs=None)
 
 
@@ -91,7 +91,7 @@ def test_nobody_is_trained_and_evaluated_on(root: Path, caplog: pytest.LogCaptur
     assert trained.pairs is None and len(stems(trained)) == 4
 
 
-def test_unlabelled_pictures_to_train_on(root: Path, tmp_path: Path) -> None:
+def test_unlabelled_images_to_train_on(root: Path, tmp_path: Path) -> None:
     write_face_shard(tmp_path / "faces-0.tar", range(20, 25))
     data = make(root, unlabelled=str(tmp_path / "faces-*.tar"), cache=str(tmp_path / "c"), splits=("train", "val"))
     assert data.num_classes == 0 and len(stems(data, "train")) == 5 and data.identities("train") is None
@@ -112,24 +112,24 @@ MALFORMED: dict[str, tuple[Callable[[list[str]], list[str]], str]] = {
     "no number": (lambda s: [s[0], "Ada_Bo\t1\tthree", *s[2:]], r"line 2 is .*expected a pair of one person"),
     "number zero": (lambda s: [s[0], "Ada_Bo\t0\t1", *s[2:]], r"line 2 is .*expected a pair of one person"),
     "a name alone": (lambda s: [*s[:3], "Di", *s[4:]], r"line 4 is 'Di'; expected a pair of two people"),
-    "itself": (lambda s: [s[0], "Ada_Bo\t2\t2", *s[2:]], r"line 2 is .*a picture with itself"),
+    "itself": (lambda s: [s[0], "Ada_Bo\t2\t2", *s[2:]], r"line 2 is .*an image with itself"),
     "the same as two": (lambda s: [*s[:3], "Di\t1\tDi\t2", *s[4:]],
-                        r"line 4 is .*two pictures of one person; expected a pair of two people"),
+                        r"line 4 is .*two images of one person; expected a pair of two people"),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", MALFORMED)
-def test_malformed_pairs_are_told(root: Path, kind: str) -> None:
-    change, message = MALFORMED[kind]
+@pytest.mark.parametrize("data_type", MALFORMED)
+def test_malformed_pairs_are_told(root: Path, data_type: str) -> None:
+    change, message = MALFORMED[data_type]
     write_lines(root / "pairs.txt", change(PAIRS))
     for on_corrupt in ("error", "skip"):
         with pytest.raises(UserError, match=rf"data\.pairs=.*pairs\.txt: {message}"):
             make(root, on_corrupt=on_corrupt)
 
 
-def test_a_pair_without_its_picture(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_pair_without_its_image(root: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "Bo/Bo_0001.png").unlink()
-    message = r"2 of 8 pairs name pictures that are not in .*, such as line 4: Bo/Bo_0001\.jpg"
+    message = r"2 of 8 pairs name images that are not in .*, such as line 4: Bo/Bo_0001\.jpg"
     with pytest.raises(UserError, match=message + r".*data\.on_corrupt=skip"):
         make(root)
     data = make(root, on_corrupt="skip")

@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.shared.errors import UserError
 from tasks.shared.faces.data import face_folder
 from tasks.shared.faces.dataset import FaceData
-from tests.tasks.shared.faces.conftest import OPTIONS, picture, pixels, write_face_shard, write_people
+from tests.tasks.shared.faces.conftest import OPTIONS, image, pixels, write_face_shard, write_people
 
 COUNTS = {f"persön {k}": 1 + k % 4 for k in range(10)}
 
@@ -25,9 +25,9 @@ def make(root: Path, **options: Any) -> FaceData:
 
 
 def people(data: FaceData, split: str) -> list[str]:
-    """Who is in each picture."""
-    pictures = data.pictures_of(split)
-    return [Path(pictures.name(k)).parent.name for k in range(len(pictures.labels))]
+    """Who is in each image."""
+    images = data.images_of(split)
+    return [Path(images.name(k)).parent.name for k in range(len(images.labels))]
 
 
 def test_nobody_is_on_both_sides(root: Path) -> None:
@@ -40,7 +40,7 @@ def test_nobody_is_on_both_sides(root: Path) -> None:
         for target in batch.targets:
             file = Path(target["file"])
             number = first[file.parent.name] + int(file.stem[-4:]) - 1
-            assert np.array_equal(data.picture(target), pixels(number))
+            assert np.array_equal(data.image(target), pixels(number))
     for split in sides:
         labels, names = data.identities(split), people(data, split)
         assert labels is not None and sorted(set(labels.tolist())) == list(range(len(sides[split])))
@@ -51,7 +51,7 @@ def test_the_same_people_are_drawn_wherever_the_folder_is(root: Path, tmp_path: 
     before = people(make(root), "val")
     root.rename(tmp_path / "moved")
     data = make(tmp_path / "moved", splits=("val",))
-    assert people(data, "val") == before and "train" not in data.pictures
+    assert people(data, "val") == before and "train" not in data.images
 
 
 def test_others_to_evaluate_on(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -63,12 +63,12 @@ def test_others_to_evaluate_on(root: Path, tmp_path: Path, caplog: pytest.LogCap
         make(root, val={"root": str(root)})
 
 
-def test_one_picture_is_enough_to_train_on_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_one_image_is_enough_to_train_on_alone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write_people(tmp_path / "a", {f"p{k}": 1 for k in range(6)})
     others = write_people(tmp_path / "b", {"x": 2, "y": 1, "z": 1}, 40)
     assert len(people(make(root, val={"root": str(others)}), "train")) == 6
-    assert "2 of the 3 people to evaluate on have one picture, and so no pair of the same person" in caplog.text
-    with pytest.raises(UserError, match=r"data\.root=.*: 2 people to evaluate on, of whom 0 have two pictures or more"):
+    assert "2 of the 3 people to evaluate on have one image, and so no pair of the same person" in caplog.text
+    with pytest.raises(UserError, match=r"data\.root=.*: 2 people to evaluate on, of whom 0 have two images or more"):
         make(root)
     lonely = write_people(tmp_path / "c", {"x": 5}, 60)
     with pytest.raises(UserError, match=r"data\.val\.root=.*: 1 people to evaluate on, of whom 1 have two"):
@@ -80,10 +80,10 @@ def test_learning_them_by_heart(root: Path) -> None:
     assert people(data, "val") == people(data, "train") and len(set(people(data, "val"))) == 10
 
 
-def test_unlabelled_pictures_to_train_on(root: Path, tmp_path: Path) -> None:
+def test_unlabelled_images_to_train_on(root: Path, tmp_path: Path) -> None:
     shards = write_face_shard(tmp_path / "s/0.tar", range(30, 33)).parent
     data = make(root, val_share=1, unlabelled=str(shards), cache=str(tmp_path / "c"))
-    assert len(data.pictures["train"].labels) == 3 and set(people(data, "val")) == set(COUNTS)
+    assert len(data.images["train"].labels) == 3 and set(people(data, "val")) == set(COUNTS)
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.5, True, "a", None])
@@ -98,31 +98,29 @@ def test_a_side_without_people(root: Path, share: float, side: str) -> None:
         make(root, val_share=share)
 
 
-def test_what_is_no_picture_is_told(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_is_no_image_is_told(root: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (root / "persön 1/notes.doc").write_text("x")
     (root / "nobody").mkdir()
     make(root)
-    assert (
-        "left out 1 files, 1 .doc" in caplog.text and "1 of 11 folders hold no pictures, such as nobody" in caplog.text
-    )
+    assert "left out 1 files, 1 .doc" in caplog.text and "1 of 11 folders hold no images, such as nobody" in caplog.text
     with pytest.raises(UserError, match=r"data\.root=.*gone: no such folder; expected a folder for each person"):
         make(tmp_path / "gone")
     (tmp_path / "loose").mkdir()
-    picture(0).save(tmp_path / "loose/a.png")
-    with pytest.raises(UserError, match=r"loose: holds no folders, but 1 pictures; expected a folder for each person"):
+    image(0).save(tmp_path / "loose/a.png")
+    with pytest.raises(UserError, match=r"loose: holds no folders, but 1 images; expected a folder for each person"):
         make(tmp_path / "loose")
     (tmp_path / "bare/a").mkdir(parents=True)
     (tmp_path / "bare/a/b.heic").write_text("x")
-    with pytest.raises(UserError, match=r"bare: holds 1 folders without pictures, but 1 \.heic"):
+    with pytest.raises(UserError, match=r"bare: holds 1 folders without images, but 1 \.heic"):
         make(tmp_path / "bare")
 
 
-def test_grey_pictures_and_turned_ones(tmp_path: Path) -> None:
+def test_grey_images_and_turned_ones(tmp_path: Path) -> None:
     root = write_people(tmp_path, {"a": 2, "b": 2})
     exif = Image.Exif()
     exif[0x0112] = 6
     Image.new("L", (20, 10), 77).save(root / "a/a_0001.png", exif=exif)
     Image.fromarray(np.full((10, 20), 77 * 256, np.uint16)).save(root / "a/a_0002.png")
-    pictures = make(root, val_share=0, evaluate_on="train").pictures["train"]
-    assert pictures.read(0).shape == (3, 20, 10) and pictures.read(1).shape == (3, 10, 20)
-    assert int(pictures.read(0).min()) == int(pictures.read(1).max()) == 77
+    images = make(root, val_share=0, evaluate_on="train").images["train"]
+    assert images.read(0).shape == (3, 20, 10) and images.read(1).shape == (3, 10, 20)
+    assert int(images.read(0).min()) == int(images.read(1).max()) == 77

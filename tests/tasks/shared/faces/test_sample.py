@@ -17,7 +17,7 @@ from tests.tasks.shared.faces.thumbnails import attribute_precision, val_at_far,
 from tests.tasks.shared.folders import contents
 
 TRAIN, VAL = 20, 8
-PEOPLE, OTHERS, PICTURES, VAL_PICTURES = 3, 4, 3, 4
+PEOPLE, OTHERS, IMAGES, VAL_IMAGES = 3, 4, 3, 4
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def celeba_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def lfw_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lfw") / "s"
-    draw_lfw_sample(root, PEOPLE, OTHERS, PICTURES, VAL_PICTURES)
+    draw_lfw_sample(root, PEOPLE, OTHERS, IMAGES, VAL_IMAGES)
     return root
 
 
@@ -50,12 +50,12 @@ def test_celebas_layout(celeba_root: Path) -> None:
     assert [row[0] for row in people] == files
     assert sorted(p.name for p in (celeba_root / "img_align_celeba").iterdir()) == files
     for file in files:
-        with Image.open(celeba_root / "img_align_celeba" / file) as picture:
-            assert (picture.format, picture.mode, picture.size) == ("JPEG", "RGB", (178, 218))
+        with Image.open(celeba_root / "img_align_celeba" / file) as image:
+            assert (image.format, image.mode, image.size) == ("JPEG", "RGB", (178, 218))
 
 
 def test_what_stays_with_a_person(celeba_root: Path) -> None:
-    """Of the attributes only those that people put on and off differ between pictures of one."""
+    """Of the attributes only those that people put on and off differ between images of one."""
     _, names, *labels = rows(celeba_root / "list_attr_celeba.txt")
     people = [row[1] for row in rows(celeba_root / "identity_CelebA.txt")]
     for name, column in zip(names, np.array([row[1:] for row in labels]).T, strict=True):
@@ -68,12 +68,12 @@ def test_lfws_layout(lfw_root: Path) -> None:
     assert [len(found) for found in folders.values()] == [PEOPLE, OTHERS] and not set(folders["train"]) & set(
         folders["test"]
     )
-    for side, each in (("train", PICTURES), ("test", VAL_PICTURES)):
+    for side, each in (("train", IMAGES), ("test", VAL_IMAGES)):
         for name in folders[side]:
             files = sorted(p.name for p in (lfw_root / side / name).iterdir())
             assert files == [f"{name}_{k + 1:04d}.jpg" for k in range(each)]
-            with Image.open(lfw_root / side / name / files[0]) as picture:
-                assert picture.size == (250, 250)
+            with Image.open(lfw_root / side / name / files[0]) as image:
+                assert image.size == (250, 250)
 
 
 @pytest.mark.parametrize(("people", "each"), [(4, 4), (2, 2), (41, 3), (60, 8)])
@@ -98,7 +98,7 @@ def test_pairs_are_lfws(people: int, each: int) -> None:
 
 def test_the_one_reader_reads_them(celeba_root: Path, lfw_root: Path) -> None:
     faces = celeba(str(celeba_root), **OPTIONS)
-    assert faces.num_classes == len(ATTRIBUTES) and len(faces.pictures["train"].labels) == TRAIN
+    assert faces.num_classes == len(ATTRIBUTES) and len(faces.images["train"].labels) == TRAIN
     assert len(next(iter(faces.val_loader())).targets) == 3
     pairs = lfw(str(lfw_root / "test"), train={"root": str(lfw_root / "train")}, **OPTIONS)
     assert pairs.num_classes == 0 and pairs.pairs is not None and set(pairs.pairs[:, 2]) == {0, 1}
@@ -109,9 +109,9 @@ def test_the_one_reader_reads_them(celeba_root: Path, lfw_root: Path) -> None:
 
 def test_default_arguments_of_the_samples(tmp_path: Path) -> None:
     data = celeba_sample(str(tmp_path / "a b, c=d"), train=2, val=1, **OPTIONS)
-    assert data.kind == "faces" and len(data.pictures["val"].labels) == 1
+    assert data.data_type == "faces" and len(data.images["val"].labels) == 1
     pairs = lfw_sample(str(tmp_path / "e"), train=1, val=2, train_pictures=1, val_pictures=2, **OPTIONS)
-    assert len(pairs.pictures["train"].labels) == 1 and pairs.pairs is not None and len(pairs.pairs) == 4
+    assert len(pairs.images["train"].labels) == 1 and pairs.pairs is not None and len(pairs.pairs) == 4
 
 
 def test_the_same_again_another_seed_and_more(celeba_root: Path, lfw_root: Path, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_same_again_another_seed_and_more(celeba_root: Path, lfw_root: Path,
     assert few.keys() == other.keys() and all(few[name] != other[name] for name in few if name.endswith(".jpg"))
     for k, place in ((0, 0), (1, 1), (2, TRAIN)):  # the same people first, so that sizes compare like with like
         assert few[f"img_align_celeba/{k + 1:06d}.jpg"] == many[f"img_align_celeba/{place + 1:06d}.jpg"]
-    draw_lfw_sample(tmp_path / "lfw", PEOPLE, OTHERS, PICTURES, VAL_PICTURES)
+    draw_lfw_sample(tmp_path / "lfw", PEOPLE, OTHERS, IMAGES, VAL_IMAGES)
     assert contents(tmp_path / "lfw") == contents(lfw_root)
 
 
@@ -146,7 +146,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
     for numbers in ({"train": 0}, {"val": 0}, {"seed": -1}):
         with pytest.raises(UserError, match=r"data\.train=.*, data\.val=.*, data\.draw_seed="):
             draw_celeba_sample(tmp_path / "s", **{"train": 1, "val": 1} | numbers)
-    for numbers in ({"train": 0}, {"val": 1}, {"pictures": 0}, {"val_pictures": 1}, {"seed": -1}):
+    for numbers in ({"train": 0}, {"val": 1}, {"images": 0}, {"val_pictures": 1}, {"seed": -1}):
         with pytest.raises(UserError, match=r"data\.train_pictures=.*, data\.val_pictures="):
             draw_lfw_sample(tmp_path / "s", **{"train": 1, "val": 2} | numbers)
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Pictures of which nothing is known: folders, lists and shards give the same, and mistakes are told."""
+"""Images of which nothing is known: folders, lists and shards give the same, and mistakes are told."""
 
 import io
 import logging
@@ -14,7 +14,7 @@ from tasks.shared.faces.data import unlabelled_faces
 from tasks.shared.faces.dataset import FaceData
 from tasks.shared.faces.unlabelled import read_unlabelled, short_names
 from tests.tasks.planet.conftest import write_shard
-from tests.tasks.shared.faces.conftest import OPTIONS, picture, pixels, write_face_shard, write_lines
+from tests.tasks.shared.faces.conftest import OPTIONS, image, pixels, write_face_shard, write_lines
 
 
 def make(source: Path | str, tmp_path: Path, **options: Any) -> FaceData:
@@ -25,15 +25,15 @@ def write_folder(root: Path, count: int = 12) -> Path:
     for k in range(count):
         file = root / ("deep/er" if k % 2 else ".") / f"{k:02d} ä,=.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        picture(k).save(file)
+        image(k).save(file)
     return root
 
 
 def read(source: Path | str, tmp_path: Path, on_corrupt: str = "error") -> set[bytes]:
-    """The pixels of all pictures of a source."""
-    pictures = read_unlabelled(str(source), "data.unlabelled", tmp_path / "cache", on_corrupt)
-    assert (pictures.labels == -1).all()
-    return {pictures.read(k).numpy().tobytes() for k in range(len(pictures.labels))}
+    """The pixels of all images of a source."""
+    images = read_unlabelled(str(source), "data.unlabelled", tmp_path / "cache", on_corrupt)
+    assert (images.labels == -1).all()
+    return {images.read(k).numpy().tobytes() for k in range(len(images.labels))}
 
 
 def test_folders_lists_and_shards_hold_the_same(tmp_path: Path) -> None:
@@ -54,16 +54,16 @@ def test_folders_lists_and_shards_hold_the_same(tmp_path: Path) -> None:
 def test_a_share_is_evaluated_on(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "folder")
     data = make(folder, tmp_path, val_share=0.25)
-    assert data.kind == "faces" and data.num_classes == 0 and data.info == {} and data.identities("val") is None
-    names = {s: {data.pictures[s].name(k) for k in range(len(data.pictures[s].labels))} for s in ("train", "val")}
+    assert data.data_type == "faces" and data.num_classes == 0 and data.info == {} and data.identities("val") is None
+    names = {s: {data.images[s].name(k) for k in range(len(data.images[s].labels))} for s in ("train", "val")}
     assert len(names["val"]) == 3 and len(names["train"]) == 9 and not names["train"] & names["val"]
     for split in ("train", "val"):
-        for k in range(len(data.pictures[split].labels)):
-            number = int(Path(data.pictures[split].name(k)).name[:2])
-            assert np.array_equal(data.pictures[split].read(k), pixels(number))
+        for k in range(len(data.images[split].labels)):
+            number = int(Path(data.images[split].name(k)).name[:2])
+            assert np.array_equal(data.images[split].read(k), pixels(number))
     assert all(t.keys() == {"index", "file", "size"} for b in data.val_loader() for t in b.targets)
     folder.rename(tmp_path / "moved")
-    moved = make(tmp_path / "moved", tmp_path, val_share=0.25, splits=("val",)).pictures["val"]
+    moved = make(tmp_path / "moved", tmp_path, val_share=0.25, splits=("val",)).images["val"]
     assert {Path(moved.name(k)).name for k in range(3)} == {Path(name).name for name in names["val"]}
 
 
@@ -75,12 +75,12 @@ def test_names_do_not_tell_where_a_folder_is(tmp_path: Path) -> None:
 
 def test_other_members_of_shards_are_passed_over(tmp_path: Path) -> None:
     content = io.BytesIO()
-    picture(5).save(content, "PNG")
+    image(5).save(content, "PNG")
     samples: list[dict[str, Any]] = [{"__key__": "a", "txt": b"a face", "png": content.getvalue(), "json": {"x": 1}}]
     write_shard(tmp_path / "x.tar", samples)
     assert read(tmp_path / "x.tar", tmp_path) == {pixels(5).tobytes()}
     write_shard(tmp_path / "y.tar", [*samples, {"__key__": "b", "txt": b"no face"}])
-    with pytest.raises(UserError, match=r"1 of 2 samples are broken: .*y\.tar/b: has no picture, but txt"):
+    with pytest.raises(UserError, match=r"1 of 2 samples are broken: .*y\.tar/b: has no image, but txt"):
         read(tmp_path / "y.tar", tmp_path)
     assert read(tmp_path / "y.tar", tmp_path, "skip") == {pixels(5).tobytes()}
 
@@ -104,16 +104,14 @@ def test_a_shard_that_breaks_off(tmp_path: Path) -> None:
 def test_a_list_that_names_what_is_not_there(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = write_folder(tmp_path / "folder", 2)
     file = write_lines(folder / "list.txt", ["00 ä,=.png", "", "gone.png"])
-    message = (
-        r"list\.txt: of 2 pictures that were looked for 1 are not there, such as line 3, gone\.png; expected paths"
-    )
+    message = r"list\.txt: of 2 images that were looked for 1 are not there, such as line 3, gone\.png; expected paths"
     with pytest.raises(UserError, match=message):
         read(file, tmp_path)
     data = make(file, tmp_path, val_share=0.5, on_corrupt="skip")
     batches = [*data.val_loader(), *data.train_loader(0)]
     assert sum(batch.skipped for batch in batches) == 1 and sum(len(batch.targets) for batch in batches) == 1
     write_lines(file, ["gone.png"])
-    with pytest.raises(UserError, match="of 1 pictures that were looked for 1 are not there"):
+    with pytest.raises(UserError, match="of 1 images that were looked for 1 are not there"):
         read(file, tmp_path, "skip")
 
 
@@ -126,7 +124,7 @@ def test_mistakes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     (tmp_path / "a.tar.gz").write_bytes(b"x")
     write_shard(tmp_path / "none.tar", [])
     for source, message in (
-        ("empty", r"the folder holds neither pictures \(\.jpg.*\) nor shards \(\.tar\)$"),
+        ("empty", r"the folder holds neither images \(\.jpg.*\) nor shards \(\.tar\)$"),
         ("notes", r"nor shards \(\.tar\), but 1 \.doc"),
         ("gone", r"no such file or folder; expected a folder, a list of paths \(\.txt\), or shards"),
         ("gone.txt", r"cannot be read \(No such file"),
@@ -140,7 +138,7 @@ def test_mistakes_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
             read(tmp_path / source, tmp_path)
     folder = write_folder(tmp_path / "folder", 3)
     for share, message in (
-        (1, "3 pictures; data.val_share=1 leaves none for train"),
+        (1, "3 images; data.val_share=1 leaves none for train"),
         (2, "expected a number from 0 to 1"),
     ):
         with pytest.raises(UserError, match=message):

@@ -20,7 +20,7 @@ CUT = {"celeba": 0.85, "lfw": 0.6}  # crop_share, as configs/data
 
 
 def attribute_precision(root: str, train: int, val: int) -> dict[str, float]:
-    """Average precision of each attribute on `val` pictures; that of the best of three strengths on average."""
+    """Average precision of each attribute on `val` images; that of the best of three strengths on average."""
     data = celeba_sample(root, train=train, val=val, resolution=SIDE)
     seen, unseen = (thumbnails(data, split, CUT["celeba"]) for split in ("train", "val"))
     known, asked = (data.faces[split].attributes for split in ("train", "val"))
@@ -35,7 +35,7 @@ def attribute_precision(root: str, train: int, val: int) -> dict[str, float]:
 
 
 def verification(root: str, **counts: int) -> dict[str, float]:
-    """VAL at a FAR of 1e-2 over all pairs of test pictures: by thumbnails, by such of one brightness and contrast, by
+    """VAL at a FAR of 1e-2 over all pairs of test images: by thumbnails, by such of one brightness and contrast, by
     mean colours."""
     data = lfw_sample(root, **counts, splits=("val",), pairs=None, resolution=SIDE)
     people, rows = data.identities("val"), thumbnails(data, "val", CUT["lfw"])
@@ -59,11 +59,11 @@ def val_at_far(features: np.ndarray, people: np.ndarray) -> float:
 
 def thumbnails(data: FaceData, split: str, share: float) -> np.ndarray:
     """(N, 768), what evaluation sees, about -2 to 2."""
-    pictures = data.pictures_of(split)
+    images = data.images_of(split)
     rows = []
-    for k in range(len(pictures.labels)):
-        picture = to_pil(center_crop(pictures.read(k), 8 * SIDE, "short_side", share))
-        rows.append(np.asarray(picture.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel())
+    for k in range(len(images.labels)):
+        image = to_pil(center_crop(images.read(k), 8 * SIDE, "short_side", share))
+        rows.append(np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX), np.float32).ravel())
     return (np.stack(rows) - 128) / 64
 
 

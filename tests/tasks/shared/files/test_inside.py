@@ -1,4 +1,4 @@
-"""File names that lead out of their folder, in every list that names pictures."""
+"""File names that lead out of their folder, in every list that names images."""
 
 import json
 from collections.abc import Callable
@@ -22,14 +22,14 @@ def test_names_within_pass_and_names_without_are_told() -> None:
     check_inside(WITHIN, "list", "")
     check_inside_all(np.array([name.encode() for name in WITHIN]), "list", "")
     for name in WITHOUT:
-        with pytest.raises(UserError, match=r"^list: .*leads out of the pictures' folder; a hint"):
+        with pytest.raises(UserError, match=r"^list: .*leads out of the images' folder; a hint"):
             check_inside([*WITHIN, name], "list", "a hint")
         if "\0" not in name:
             with pytest.raises(UserError, match=r"^list: .*; a hint"):
                 check_inside_all(np.array([n.encode() for n in (*WITHIN, name)]), "list", "a hint")
 
 
-def test_coco_pictures_outside_are_refused_unless_the_command_allows_them(
+def test_coco_images_outside_are_refused_unless_the_command_allows_them(
     write_coco: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     places = {split: write_coco(tmp_path / "set", split) for split in ("train2017", "val2017")}

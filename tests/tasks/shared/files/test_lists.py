@@ -95,18 +95,18 @@ def test_one_wide_name_among_many_makes_no_wide_array(tmp_path: Path) -> None:
     )
     assert packed([], "list.txt").tolist() == []
     wide = [*many, b"x" * 8000]
-    assert_refused(lambda: packed(wide, "list.txt"), "list.txt: names 100,001 pictures, one of them in 8,000 bytes")
+    assert_refused(lambda: packed(wide, "list.txt"), "list.txt: names 100,001 images, one of them in 8,000 bytes")
     parts = [packed(many, ""), np.array([b"x" * 8000])]
-    assert_refused(lambda: joined(parts, "list.txt"), "list.txt: names 100,001 pictures")
+    assert_refused(lambda: joined(parts, "list.txt"), "list.txt: names 100,001 images")
     assert_refused(lambda: packed([b"x" * 9000], "list.txt"), "9,000 bytes")
     file = tmp_path / "list.txt"
     (tmp_path / "a").write_bytes(b"")
     file.write_bytes(b"a\n" * 200_000 + b"x" * 8000 + b"\n")
-    assert_refused(lambda: READERS["pictures"](file), "of 500 pictures that were looked for 1 are not there")
-    assert_refused(lambda: read_unlabelled(str(file), "data.x", tmp_path, "skip"), "names 200,001 pictures")
+    assert_refused(lambda: READERS["pictures"](file), "of 500 images that were looked for 1 are not there")
+    assert_refused(lambda: read_unlabelled(str(file), "data.x", tmp_path, "skip"), "names 200,001 images")
 
 
-@pytest.mark.parametrize("reader", ["class folders", "people", "a folder", "web pictures", "shards"])
+@pytest.mark.parametrize("reader", ["class folders", "people", "a folder", "web images", "shards"])
 def test_one_wide_name_is_told_of_folders_and_shards_too(
     reader: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +124,7 @@ def test_one_wide_name_is_told_of_folders_and_shards_too(
         "class folders": lambda: read_class_folders(tmp_path, ["a"]),
         "people": lambda: read_people(tmp_path, "data.root"),
         "a folder": lambda: read_unlabelled(str(tmp_path), "data.unlabelled", tmp_path, "error"),
-        "web pictures": lambda: list_folders(tmp_path, [Breed("a", "a", "a")]),
+        "web images": lambda: list_folders(tmp_path, [Breed("a", "a", "a")]),
         "shards": lambda: read_shard_index([tmp_path / "x.tar"], "the shards", Beside(), tmp_path / "cache", "error"),
     }
-    assert_refused(read[reader], "names 201 pictures, one of them in 2,0")
+    assert_refused(read[reader], "names 201 images, one of them in 2,0")

@@ -57,7 +57,7 @@ def test_a_header_that_lies(name: str, tmp_path: Path) -> None:
     assert_refused(index(tmp_path / "x.tar"), "broken")
 
 
-def test_what_lies_beside_a_picture_is_not_of_gigabytes(tmp_path: Path) -> None:
+def test_what_lies_beside_a_image_is_not_of_gigabytes(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for name, size in (("a.jpg", 100), ("a.json", 2 << 20)):
             info = tarfile.TarInfo(name)
@@ -74,9 +74,9 @@ def test_honest_files_of_every_format_are_read(form: int, tmp_path: Path) -> Non
             info = tarfile.TarInfo(name)
             info.size = 700
             tar.addfile(info, io.BytesIO(name.encode()[:1] * 700))
-    pictures, _ = read_shard_index([tmp_path / "x.tar"], "x", Beside(), tmp_path / "cache", "error")
-    assert [pictures.name(k) for k in range(len(names))] == [str(tmp_path / "x.tar" / name) for name in names]
-    assert all(bytes(pictures.encoded(k).data) == name.encode()[:1] * 700 for k, name in enumerate(names))
+    images, _ = read_shard_index([tmp_path / "x.tar"], "x", Beside(), tmp_path / "cache", "error")
+    assert [images.name(k) for k in range(len(names))] == [str(tmp_path / "x.tar" / name) for name in names]
+    assert all(bytes(images.encoded(k).data) == name.encode()[:1] * 700 for k, name in enumerate(names))
 
 
 def test_members_are_not_kept(tmp_path: Path) -> None:

@@ -14,10 +14,10 @@ from tasks.shared.files.writing import (
     PROBE,
     cannot_write,
     fault_of,
-    faults_told,
     make_folder,
     probe_file,
     probe_folder,
+    report_faults,
     whole_file,
     whole_folder,
     write_bytes,
@@ -110,11 +110,11 @@ def test_a_file_system_that_cannot_sync_is_written_to(tmp_path: Path, monkeypatc
     assert contents(tmp_path) == {"a": b"new"}
 
 
-def test_pictures_by_the_thousand_wait_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_by_the_thousand_wait_for_no_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from PIL import Image
 
     monkeypatch.setattr(writing.os, "fsync", lambda _: pytest.fail("synced"))
-    writing.write_picture(tmp_path / "a.jpg", Image.new("RGB", (8, 8)))
+    writing.write_image(tmp_path / "a.jpg", Image.new("RGB", (8, 8)))
     with Image.open(tmp_path / "a.jpg") as image:
         assert image.format == "JPEG"
 
@@ -218,15 +218,15 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 def test_what_libraries_make_of_a_full_disk_is_seen_through(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, "full")
     for raising in (ValueError("wrapped"), RuntimeError("its own words")):
-        with pytest.raises(UserError, match=r"^output=.*No space"), faults_told(tmp_path, "output"):
+        with pytest.raises(UserError, match=r"^output=.*No space"), report_faults(tmp_path, "output"):
             raise raising from full
     first = UserError("what went wrong first")
-    with pytest.raises(UserError, match=r"^what went wrong first$"), faults_told(tmp_path, "output"):
+    with pytest.raises(UserError, match=r"^what went wrong first$"), report_faults(tmp_path, "output"):
         try:
             raise first
         finally:
             raise full  # as it cleaned up
     for other in (FileNotFoundError(errno.ENOENT, "", "a"), ValueError("a bug")):
-        with pytest.raises(type(other)) as told, faults_told(tmp_path, "output"):
+        with pytest.raises(type(other)) as told, report_faults(tmp_path, "output"):
             raise other
         assert told.value is other and fault_of(other) is None

@@ -36,18 +36,18 @@ def testrandom_boxes_go_everywhere() -> None:
     assert abs(boxes[:, 0].mean() - 34) < 2  # of 0 to 68
 
 
-def test_a_picture_too_narrow_for_any_try_is_cut_in_its_middle() -> None:
+def test_a_image_too_narrow_for_any_try_is_cut_in_its_middle() -> None:
     left, top, w, h = random_box(400, 20, np.random.default_rng(0), TrainCrop(area=(0.9, 1.0)))
     assert (left, top, w, h) == ((400 - 27) // 2, 0, 27, 20)
 
 
-def test_the_whole_picture_is_squashed() -> None:
+def test_the_whole_image_is_squashed() -> None:
     image = ramp(60, 90)
     whole = random_crop(image, 30, np.random.default_rng(0), TrainCrop((1.0, 1.0), (1.5, 1.5), flip=0.0))
     assert torch.equal(whole, v2.functional.resize(image, [30, 30], antialias=True))
 
 
-def test_half_of_the_pictures_are_mirrored() -> None:
+def test_half_of_the_images_are_mirrored() -> None:
     rng, image = np.random.default_rng(0), ramp(40, 40)
     crops = [random_crop(image, 8, rng, TrainCrop((1.0, 1.0), (1.0, 1.0), flip=0.5)) for _ in range(200)]
     mirrored = sum(int(c[0, 0, 0] > c[0, 0, -1]) for c in crops)
@@ -61,7 +61,7 @@ def test_the_short_side_crop_is_what_torchvision_composes(height: int, width: in
     assert torch.equal(center_crop(image, 64), theirs)
 
 
-def test_a_very_long_picture_is_cut_before_it_is_enlarged() -> None:
+def test_a_very_long_image_is_cut_before_it_is_enlarged() -> None:
     image = ramp(1, 20_000)
     middle = center_crop(image, 64)
     assert middle.shape == (3, 64, 64) and abs(float(middle[0].float().mean()) - 127.5) < 2

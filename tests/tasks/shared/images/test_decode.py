@@ -1,4 +1,4 @@
-"""Reading pictures; pictures in their squares: where they lie, what is beside them, and the way back."""
+"""Reading images; images in their squares: where they lie, what is beside them, and the way back."""
 
 import os
 from pathlib import Path
@@ -52,16 +52,16 @@ def big_endian_tiff(levels: np.ndarray) -> bytes:
 )
 def test_pixels_of_an_unknown_range_are_refused(pixels: np.ndarray, expected: str, tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "x.tif")
-    with pytest.raises(UserError, match=rf"x\.tif: not a readable picture.*{expected}.*expected .*8 or 16"):
+    with pytest.raises(UserError, match=rf"x\.tif: not a readable image.*{expected}.*expected .*8 or 16"):
         read_image(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize("orientation", range(10))
 @pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tif"])
-def test_exif_turns_a_picture_as_pil_does(kind: str, orientation: int, tmp_path: Path) -> None:
-    exif, picture = Image.Exif(), Image.fromarray(LEVELS.astype(np.uint8)).convert("RGB")
+def test_exif_turns_a_image_as_pil_does(kind: str, orientation: int, tmp_path: Path) -> None:
+    exif, image = Image.Exif(), Image.fromarray(LEVELS.astype(np.uint8)).convert("RGB")
     exif[0x0112] = orientation
-    picture.save(tmp_path / f"x.{kind}", exif=exif, lossless=True)  # which WebP alone looks at
+    image.save(tmp_path / f"x.{kind}", exif=exif, lossless=True)  # which WebP alone looks at
     with Image.open(tmp_path / f"x.{kind}") as stored:
         stored.load()
         upright = np.asarray(ImageOps.exif_transpose(stored).convert("RGB")).transpose(2, 0, 1)
@@ -72,9 +72,9 @@ def test_exif_turns_a_picture_as_pil_does(kind: str, orientation: int, tmp_path:
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
     """Each with one bit turned in the middle of its pixels, or half of it: no crash, and a message that names it."""
-    picture, refused = Image.fromarray(LEVELS.astype(np.uint8)).resize((200, 160)).convert("RGB"), 0
+    image, refused = Image.fromarray(LEVELS.astype(np.uint8)).resize((200, 160)).convert("RGB"), 0
     for kind in ("png", "jpg", "webp", "gif", "tif", "bmp"):
-        picture.save(tmp_path / f"x.{kind}")
+        image.save(tmp_path / f"x.{kind}")
         whole = (tmp_path / f"x.{kind}").read_bytes()
         flipped = bytearray(whole)
         flipped[len(whole) // 2] ^= 16
@@ -84,7 +84,7 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
                 read_image(tmp_path / f"{number}.{kind}", exif=True)
             except UserError as error:
                 refused += 1
-                assert f"{number}.{kind}: not a readable picture, or truncated" in str(error)
+                assert f"{number}.{kind}: not a readable image, or truncated" in str(error)
             else:
                 assert number == 0 and kind != "png", "nothing in those formats tells that a bit is another"
     assert refused >= 6 * 3 + 1
@@ -117,7 +117,7 @@ def test_the_longer_side_fits(size, expected):
 
 
 @pytest.mark.parametrize("size", [(50, 100), (100, 50), (60, 61), (300, 40)])
-def test_a_picture_lies_in_the_upper_left_corner_and_the_rest_is_grey(size):
+def test_a_image_lies_in_the_upper_left_corner_and_the_rest_is_grey(size):
     image = torch.randint(256, (3, *size), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     fitted = fit(image, 64, "keep_aspect")
     assert (fitted.shape, fitted.dtype) == ((3, 64, 64), torch.uint8)
@@ -170,9 +170,9 @@ def test_resizing_is_torchvisions_to_the_last_bit(sizes: tuple[int, int, int, in
     assert torch.equal(resized, v2.functional.resize(image, [new_height, new_width], antialias=True))
 
 
-def test_a_batch_is_channels_last_whatever_its_pictures_are() -> None:
+def test_a_batch_is_channels_last_whatever_its_images_are() -> None:
     first = torch.randint(256, (2, 3, 8, 9), dtype=torch.uint8)
     last = first.contiguous(memory_format=torch.channels_last)
-    for pictures in (list(first), list(last), [first[0], last[1]], [first[0].flip(-1).flip(-1), last[1]]):
-        batch = collate_images(pictures)
+    for images in (list(first), list(last), [first[0], last[1]], [first[0].flip(-1).flip(-1), last[1]]):
+        batch = collate_images(images)
         assert torch.equal(batch, first) and batch.is_contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Pictures that are decoded smaller, or no further down than is needed: against all pixels decoded, and PIL."""
+"""Images that are decoded smaller, or no further down than is needed: against all pixels decoded, and PIL."""
 
 from pathlib import Path
 from typing import Any
@@ -22,28 +22,28 @@ from tests.tasks.shared.encoded_photos import apart, encode, photo, pixels
 @pytest.mark.parametrize(
     ("mode", "subsampling"), [("RGB", "4:2:0"), ("RGB", "4:4:4"), ("RGB", "4:2:2"), ("L", "4:4:4")]
 )
-def test_with_all_its_pixels_it_is_the_whole_picture_to_the_last_bit(
+def test_with_all_its_pixels_it_is_the_whole_image_to_the_last_bit(
     mode: str, subsampling: str, orientation: int
 ) -> None:
     options = {} if mode == "L" else {"subsampling": subsampling}
-    picture = encode(photo(157, 93).convert(mode), orientation, **options)
-    same = picture.decode_scaled(8)
-    assert same is not None and torch.equal(same, picture.decode())
+    image = encode(photo(157, 93).convert(mode), orientation, **options)
+    same = image.decode_scaled(8)
+    assert same is not None and torch.equal(same, image.decode())
 
 
 @pytest.mark.parametrize("n", SCALES)
 @pytest.mark.parametrize("orientation", range(10))
-def test_a_smaller_decode_is_the_picture_made_smaller(orientation: int, n: int) -> None:
-    picture = encode(photo(160, 96), orientation)
-    small, whole = picture.decode_scaled(n), picture.decode()
+def test_a_smaller_decode_is_the_image_made_smaller(orientation: int, n: int) -> None:
+    image = encode(photo(160, 96), orientation)
+    small, whole = image.decode_scaled(n), image.decode()
     assert small is not None
     expected = F.interpolate(whole[None].float(), scale_factor=n / 8, mode="area")[0].round().to(torch.uint8)
     assert apart(small, expected) < 3 < 20 < apart(small, expected.flip(-1))
-    assert picture.orientation == (orientation if orientation in range(1, 9) else 1)
+    assert image.orientation == (orientation if orientation in range(1, 9) else 1)
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_are_turned_as_pil_turns_them(orientation: int) -> None:
+def test_images_are_turned_as_pil_turns_them(orientation: int) -> None:
     stored = photo(30, 20)
     stored.getexif()[0x0112] = orientation
     assert torch.equal(upright(pixels(stored), orientation), pixels(ImageOps.exif_transpose(stored)))
@@ -57,13 +57,13 @@ def test_sides_that_are_no_multiples_of_eight_round_up_and_are_not_turned(size: 
     assert encode(photo(*size), orientation=6).decode_scaled(3) is None
 
 
-def test_without_exif_pictures_stay_as_stored() -> None:
-    picture = EncodedImage(encode(photo(160, 96), orientation=6).data, "x.jpg", exif=False)
-    small = picture.decode_scaled(2)
-    assert small is not None and small.shape == (3, 24, 40) and picture.decode().shape == (3, 96, 160)
+def test_without_exif_images_stay_as_stored() -> None:
+    image = EncodedImage(encode(photo(160, 96), orientation=6).data, "x.jpg", exif=False)
+    small = image.decode_scaled(2)
+    assert small is not None and small.shape == (3, 24, 40) and image.decode().shape == (3, 96, 160)
 
 
-def test_grey_pictures_get_three_channels() -> None:
+def test_grey_images_get_three_channels() -> None:
     small = encode(photo(160, 96).convert("L")).decode_scaled(4)
     assert small is not None and small.shape == (3, 48, 80)
     assert torch.equal(small[0], small[1]) and torch.equal(small[0], small[2])
@@ -72,38 +72,38 @@ def test_grey_pictures_get_three_channels() -> None:
 def test_what_cannot_be_decoded_smaller_is_left_to_decode() -> None:
     png, cmyk = encode(photo(160, 96), kind="PNG"), encode(photo(160, 96).convert("CMYK"))
     assert png.stored_size is cmyk.stored_size is None
-    for picture in (png, cmyk):
-        assert picture.decode_scaled(2) is None
-        assert apart(picture.decode(), pixels(photo(160, 96))) < 1
+    for image in (png, cmyk):
+        assert image.decode_scaled(2) is None
+        assert apart(image.decode(), pixels(photo(160, 96))) < 1
 
 
 def test_colours_in_rare_samplings_are_left_to_decode() -> None:
-    picture = encode(photo(160, 96), subsampling="4:4:4")
-    frame = picture.data.tobytes().index(b"\xff\xc0")
-    picture.data[frame + 11] = 0x14  # brightness has four rows to one of the colours'
-    assert picture.stored_size is None
+    image = encode(photo(160, 96), subsampling="4:4:4")
+    frame = image.data.tobytes().index(b"\xff\xc0")
+    image.data[frame + 11] = 0x14  # brightness has four rows to one of the colours'
+    assert image.stored_size is None
 
 
 def test_of_damaged_files_decode_says_what_is_wrong() -> None:
     whole = encode(photo(1600, 1200)).data
     for data in (whole[: len(whole) // 2], whole[:40], whole[:3]):
-        picture = EncodedImage(data, "holiday.jpg", exif=True)
-        assert picture.decode_scaled(1) is None
-        with pytest.raises(UserError, match=r"holiday\.jpg: not a readable picture, or truncated"):
-            random_crop_of(picture, 32, np.random.default_rng(0), TrainCrop())
+        image = EncodedImage(data, "holiday.jpg", exif=True)
+        assert image.decode_scaled(1) is None
+        with pytest.raises(UserError, match=r"holiday\.jpg: not a readable image, or truncated"):
+            random_crop_of(image, 32, np.random.default_rng(0), TrainCrop())
 
 
 @pytest.mark.parametrize("n", [*SCALES, 8])
 @pytest.mark.parametrize(
     ("mode", "subsampling"), [("RGB", "4:2:0"), ("RGB", "4:4:4"), ("RGB", "4:2:2"), ("L", "4:4:4")]
 )
-def test_the_rows_that_are_needed_are_those_of_the_whole_picture(mode: str, subsampling: str, n: int) -> None:
+def test_the_rows_that_are_needed_are_those_of_the_whole_image(mode: str, subsampling: str, n: int) -> None:
     options: dict[str, Any] = {} if mode == "L" else {"subsampling": subsampling}
-    picture = encode(draw_photo(157, 250, 1.1, np.random.default_rng(0)).convert(mode), **options)
-    whole = picture.decode_scaled(n)
+    image = encode(draw_photo(157, 250, 1.1, np.random.default_rng(0)).convert(mode), **options)
+    whole = image.decode_scaled(n)
     assert whole is not None
     for rows in (1, 16, 100, 128, 199, 210, 250):
-        part = picture.decode_scaled(n, rows)
+        part = image.decode_scaled(n, rows)
         assert part is not None and part.shape[-1] == whole.shape[-1]
         kept, needed = part.shape[-2], -(-rows * n // 8)
         assert needed <= kept <= min(whole.shape[-2], -(-(rows + 31) * n // 8)), "little more than is needed"
@@ -111,21 +111,21 @@ def test_the_rows_that_are_needed_are_those_of_the_whole_picture(mode: str, subs
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_turned_pictures_keep_the_rows_that_are_needed(orientation: int) -> None:
-    picture = encode(photo(160, 96), orientation)
-    part, whole = picture.decode_scaled(8, rows=20), picture.decode()
+def test_turned_images_keep_the_rows_that_are_needed(orientation: int) -> None:
+    image = encode(photo(160, 96), orientation)
+    part, whole = image.decode_scaled(8, rows=20), image.decode()
     assert part is not None and torch.equal(part[:, :20], whole[:, :20])
     assert (part.shape == whole.shape) == (orientation != 1)
 
 
 def test_nothing_below_the_rows_that_are_needed_is_looked_at() -> None:
     """And where that is not known to be allowed, all of it is."""
-    picture = encode(photo(160, 320), restart_marker_rows=2)
-    needed = picture.decode()[:, :100]
-    picture.data[-600:-300] = 17  # damage, far below
-    part = picture.decode_scaled(8, rows=100)
+    image = encode(photo(160, 320), restart_marker_rows=2)
+    needed = image.decode()[:, :100]
+    image.data[-600:-300] = 17  # damage, far below
+    part = image.decode_scaled(8, rows=100)
     assert part is not None and torch.equal(part[:, :100], needed)
-    assert picture.decode_scaled(8) is None
+    assert image.decode_scaled(8) is None
 
     progressive = encode(photo(160, 320), progressive=True)
     part = progressive.decode_scaled(8, rows=100)

@@ -1,4 +1,4 @@
-"""Random crops of pictures that are still encoded: against crops of all their pixels."""
+"""Random crops of images that are still encoded: against crops of all their pixels."""
 
 import numpy as np
 import pytest
@@ -18,10 +18,10 @@ def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setattr(jpeg_part, "decoder", lambda: None)
 
 
-def crops_of(picture: EncodedImage, resolution: int, crop: TrainCrop, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of the encoded picture, and of all its pixels, with the same random numbers."""
-    part, size = random_crop_of(picture, resolution, np.random.default_rng(seed), crop)
-    image = picture.decode()
+def crops_of(decoded: EncodedImage, resolution: int, crop: TrainCrop, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of the encoded image, and of all its pixels, with the same random numbers."""
+    part, size = random_crop_of(decoded, resolution, np.random.default_rng(seed), crop)
+    image = decoded.decode()
     assert size == image.shape[-2:]
     return part, random_crop(image, resolution, np.random.default_rng(seed), crop)
 
@@ -33,32 +33,32 @@ def crops_of(picture: EncodedImage, resolution: int, crop: TrainCrop, seed: int)
 def test_large_photos_are_cropped_where_all_their_pixels_are(
     size: tuple[int, int], mode: str, orientation: int
 ) -> None:
-    picture = encode(photo(*size).convert(mode), orientation)
+    decoded = encode(photo(*size).convert(mode), orientation)
     for seed in range(6):
-        part, expected = crops_of(picture, 100, TrainCrop(), seed)
+        part, expected = crops_of(decoded, 100, TrainCrop(), seed)
         assert apart(part, expected) < 4 < 20 < apart(part, expected.flip(-1))  # its edges move by up to 4 pixels
 
 
 @pytest.mark.usefixtures("decoder")
 def test_along_blocks_crops_are_the_same_to_some_tenths_of_a_level(monkeypatch: pytest.MonkeyPatch) -> None:
     """Then the way of decoding is all that differs."""
-    picture = encode(draw_photo(1600, 1200, 1.3, np.random.default_rng(0)), quality=85)
+    decoded = encode(draw_photo(1600, 1200, 1.3, np.random.default_rng(0)), quality=85)
     for box in [(160, 80, 800, 640), (0, 0, 1600, 1200), (480, 0, 1120, 600)]:
         monkeypatch.setattr(crops, "random_box", lambda *_, box=box: box)
-        part, expected = crops_of(picture, 100, TrainCrop(), 0)
+        part, expected = crops_of(decoded, 100, TrainCrop(), 0)
         assert 0 < apart(part, expected) < 1
         assert abs((part.float() - expected.float()).mean().item()) < 0.2
 
 
 @pytest.mark.usefixtures("decoder")
 @pytest.mark.parametrize(("kind", "large"), [("JPEG", encoded.LARGE), ("JPEG", 0), ("PNG", 0), ("WEBP", 0)])
-def test_crops_of_small_pictures_are_the_same_to_the_last_bit(
+def test_crops_of_small_images_are_the_same_to_the_last_bit(
     kind: str, large: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(encoded, "LARGE", large)
-    picture = encode(photo(280, 200), kind=kind)
+    decoded = encode(photo(280, 200), kind=kind)
     for seed in range(5):
-        part, expected = crops_of(picture, 100, TrainCrop(), seed)
+        part, expected = crops_of(decoded, 100, TrainCrop(), seed)
         assert torch.equal(part, expected)
 
 
@@ -75,7 +75,7 @@ def test_no_more_than_the_crop_is_decoded(
 
 
 def test_no_crop_is_decoded_with_fewer_pixels_than_it_keeps_to_spare(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = encode(photo(1600, 1200))
+    decoded = encode(photo(1600, 1200))
     asked: list[int] = []
     part_of = EncodedImage.decode_part
 
@@ -89,7 +89,7 @@ def test_no_crop_is_decoded_with_fewer_pixels_than_it_keeps_to_spare(monkeypatch
     for side in range(100, 1201, 50):
         asked.clear()
         box = (0, 0, side, side)
-        random_crop_of(picture, 100, np.random.default_rng(0), TrainCrop())
+        random_crop_of(decoded, 100, np.random.default_rng(0), TrainCrop())
         (n,) = asked
         assert side * n / 8 >= SPARE * 100 or n == 8
         assert all(side * fewer / 8 < SPARE * 100 for fewer in SCALES if fewer < n), "no more than are needed"
@@ -98,4 +98,4 @@ def test_no_crop_is_decoded_with_fewer_pixels_than_it_keeps_to_spare(monkeypatch
 def test_boxes_go_to_the_nearest_blocks() -> None:
     assert at_eighths((0, 0, 800, 640), 1, 1600, 1200) == (0, 0, 100, 80)
     assert at_eighths((3, 5, 21, 30), 2, 1600, 1200) == (0, 2, 6, 6)  # 3..24 and 5..35 pixels
-    assert at_eighths((90, 50, 34, 30), 4, 124, 80) == (44, 24, 18, 16), "not beyond the picture, 62 pixels wide"
+    assert at_eighths((90, 50, 34, 30), 4, 124, 80) == (44, 24, 18, 16), "not beyond the image, 62 pixels wide"

@@ -1,4 +1,4 @@
-"""Pictures that promise too much are refused by their headers: no decoder sees them, whatever their format."""
+"""Images that promise too much are refused by their headers: no decoder sees them, whatever their format."""
 
 import ast
 import os
@@ -15,17 +15,17 @@ import torch
 from PIL import Image
 
 from tasks.dogs.scan import scan
-from tasks.shared.data.decoded_cache import KeptPictures
-from tasks.shared.data.image_set import FolderPictures, PictureDataset
+from tasks.shared.data.decoded_cache import DecodedImageCache
+from tasks.shared.data.image_set import CroppedDataset, FolderImages
 from tasks.shared.errors import UserError
 from tasks.shared.images import decode as images
 from tasks.shared.images.crops import TrainCrop, random_crop_of
-from tasks.shared.images.decode import OnCorrupt, decode_image, open_picture, read_image
+from tasks.shared.images.decode import OnCorrupt, decode_image, open_image, read_image
 from tasks.shared.images.encoded import EncodedImage
 from tasks.shared.images.files import SUFFIXES
 from tasks.shared.images.headers import FORMATS, MOST_EXIF, MOST_SEGMENTS, check_header
 from tasks.shared.images.limits import MOST_SCANS
-from tests.tasks.shared.picture_bombs import (
+from tests.tasks.shared.image_bombs import (
     PROMISING,
     bmp,
     chunk,
@@ -70,7 +70,7 @@ def test_a_bomb_is_refused_by_every_path_before_a_decoder_is_asked(kind: str, no
         lambda: check_header(data, "x.jpg"),
         lambda: decode_image(data, "x.jpg"),
         lambda: read_image(tmp_path / "x.jpg", exif=True),
-        lambda: open_picture(data, "x.jpg"),
+        lambda: open_image(data, "x.jpg"),
         lambda: encoded.decode(),
         lambda: random_crop_of(encoded, 32, np.random.default_rng(0), TrainCrop()),
     ):
@@ -96,7 +96,7 @@ def test_sound_sizes_pass_the_headers(kind: str) -> None:
 def test_files_shorter_than_they_promise_are_damaged_and_nothing_is_allocated_for_them(
     kind: str, no_decoder: None
 ) -> None:
-    with pytest.raises(UserError, match=r"x: not a readable picture, or truncated \([\d,]+ bytes for 15,000 x 10,000"):
+    with pytest.raises(UserError, match=r"x: not a readable image, or truncated \([\d,]+ bytes for 15,000 x 10,000"):
         decode_image(array(PROMISING[kind](15_000, 10_000)), "x")
 
 
@@ -105,18 +105,18 @@ def test_a_set_leaves_them_out_and_names_them(tmp_path: Path, caplog: pytest.Log
     (tmp_path / "huge.jpg").write_bytes(jpeg(60_000, 15_000))
     (tmp_path / "huge.png").write_bytes(png(30_000, 30_000))
     names, labels = np.array([b"good.png", b"huge.jpg", b"huge.png"]), np.zeros(3, np.int64)
-    pictures = FolderPictures(tmp_path, names, labels)
-    for source in (pictures, KeptPictures(pictures, 32, 1 << 20)):
+    images = FolderImages(tmp_path, names, labels)
+    for source in (images, DecodedImageCache(images, 32, 1 << 20)):
         for train in (TrainCrop(), None):
             skip = OnCorrupt("skip")
-            data = PictureDataset(source, ["0"], 32, skip, train=train)
+            data = CroppedDataset(source, ["0"], 32, skip, train=train)
             assert [data[0, index] is not None for index in range(3)] == [True, False, False]
             assert len(skip.left_out) == 2 and "huge.jpg: is 900.0 megapixels" in caplog.text
-            with pytest.raises(UserError, match=r"huge\.jpg: is 900.*; data\.on_corrupt=skip leaves such pictures out"):
-                PictureDataset(source, ["0"], 32, OnCorrupt("error"), train=train)[0, 1]
+            with pytest.raises(UserError, match=r"huge\.jpg: is 900.*; data\.on_corrupt=skip leaves such images out"):
+                CroppedDataset(source, ["0"], 32, OnCorrupt("error"), train=train)[0, 1]
 
 
-def test_scans_are_counted_in_the_pictures_own_data() -> None:
+def test_scans_are_counted_in_the_images_own_data() -> None:
     sound = with_scans(MOST_SCANS)
     assert torch.isfinite(decode_image(array(sound), "x").float()).all()
     too_many = with_scans(MOST_SCANS + 1)
@@ -124,7 +124,7 @@ def test_scans_are_counted_in_the_pictures_own_data() -> None:
         for read in (lambda d: decode_image(d, "x"), lambda d: EncodedImage(d, "x").stored_size):
             with pytest.raises(UserError, match=rf"x: is a JPEG in {MOST_SCANS + 1} scans.*up to {MOST_SCANS}"):
                 read(array(data))
-    behind = sound + b"\xff\xda" * 5000  # what a phone puts behind a picture, such as a film
+    behind = sound + b"\xff\xda" * 5000  # what a phone puts behind an image, such as a film
     preview = sound[:2] + b"\xff\xe5" + (2 + 2000).to_bytes(2) + b"\xff\xda" * 1000 + sound[2:]
     for data in (behind, preview):
         assert torch.equal(decode_image(array(data), "x"), decode_image(array(sound), "x"))
@@ -144,7 +144,7 @@ def test_segments_before_the_pixels_have_a_limit() -> None:
         if sound:
             assert decode_image(changed, "x").shape == (3, 30, 40)
         else:
-            with pytest.raises(UserError, match=r"x: not a readable picture.*segments"):
+            with pytest.raises(UserError, match=r"x: not a readable image.*segments"):
                 decode_image(changed, "x", exif=True)
 
 
@@ -188,7 +188,7 @@ def test_only_what_the_suffixes_mean_is_opened(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("subprocess.check_call", start)
     for kind, content in others.items():
         (tmp_path / "x.jpg").write_bytes(content)
-        with pytest.raises(UserError, match=r"x\.jpg: not a readable picture.*none of \.jpg"):
+        with pytest.raises(UserError, match=r"x\.jpg: not a readable image.*none of \.jpg"):
             read_image(tmp_path / "x.jpg")
         assert scan(tmp_path, np.array([b"x.jpg"]), tmp_path / f"{kind}.parquet").problem[0].startswith("it: not a")
 
@@ -198,11 +198,11 @@ def test_the_formats_are_those_of_the_suffixes() -> None:
     assert {Image.EXTENSION[suffix] for suffix in SUFFIXES} == set(FORMATS)
     mpo = saved("MPO", save_all=True, append_images=[Image.new("RGB", (40, 30))])  # what phones write with depth
     assert decode_image(array(mpo), "x").shape == (3, 30, 40)
-    with open_picture(array(mpo), "x") as picture:
-        assert picture.format == "MPO"
+    with open_image(array(mpo), "x") as image:
+        assert image.format == "MPO"
 
 
-def test_no_other_place_opens_pictures() -> None:
+def test_no_other_place_opens_images() -> None:
     """By PIL or anything else: a call of `Image.open` without formats would open whatever PIL knows."""
     openers, readers = ("Image.open", "PIL.Image.open", "_pil_open"), ("imread", "imdecode", "decode_png", "decode_gif")
     for path in sorted(p for folder in ("tasks", "backbone", "tools") for p in (ROOT / folder).rglob("*.py")):
@@ -212,7 +212,7 @@ def test_no_other_place_opens_pictures() -> None:
             called, place = ast.unparse(node.func), f"{path.relative_to(ROOT)}:{node.lineno}"
             if called in openers:
                 keywords = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-                assert keywords.get("formats") in ("FORMATS", "(kind,)"), place
+                assert keywords.get("formats") in ("FORMATS", "(image_format,)"), place
             assert called.split(".")[-1] not in readers, place
 
 
@@ -241,17 +241,17 @@ def test_hostile_exif_is_no_orientation() -> None:
 
 def _exif() -> Image.Exif:
     exif = Image.Exif()
-    exif[0x0112], exif[0x010E] = 6, "a picture"
+    exif[0x0112], exif[0x010E] = 6, "an image"
     return exif
 
 
-def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "x.jpg")
     with pytest.raises(UserError, match=r"x\.jpg: cannot be read \(no"):
         read_image(tmp_path / "x.jpg")
 
 
-def test_without_memory_the_picture_and_the_key_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_memory_the_image_and_the_key_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object, **__: object) -> None:
         raise MemoryError
 

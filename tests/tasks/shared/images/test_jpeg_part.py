@@ -50,8 +50,8 @@ def test_where_there_are_a_compiler_and_the_headers_it_was_compiled(tmp_path: Pa
     ids=str,
 )
 def test_a_part_is_that_part_of_the_whole(options: dict[str, Any], n: int) -> None:
-    picture = detailed(**options)
-    whole = picture.decode_scaled(n)
+    image = detailed(**options)
+    whole = image.decode_scaled(n)
     assert whole is not None
     (height, width), rng = whole.shape[1:], np.random.default_rng(n)
     boxes = [(0, 0, width, height), (0, 0, 1, 1), (width - 1, height - 1, 1, 1), (width // 2, 0, 1, height)]
@@ -60,7 +60,7 @@ def test_a_part_is_that_part_of_the_whole(options: dict[str, Any], n: int) -> No
         left, top = int(rng.integers(width)), int(rng.integers(height))
         boxes.append((left, top, int(rng.integers(1, width - left + 1)), int(rng.integers(1, height - top + 1))))
     for left, top, w, h in boxes:
-        part = decode_part(picture.data, n, (left, top, w, h))
+        part = decode_part(image.data, n, (left, top, w, h))
         assert part is not None
         assert np.array_equal(part, whole[:, top : top + h, left : left + w].permute(1, 2, 0).numpy())
 
@@ -68,28 +68,28 @@ def test_a_part_is_that_part_of_the_whole(options: dict[str, Any], n: int) -> No
 @pytest.mark.parametrize("there", [True, False], ids=["as installed", "without libjpeg-turbo's headers"])
 @pytest.mark.parametrize("n", [2, 8])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_parts_are_those_of_the_upright_picture(
+def test_parts_are_those_of_the_upright_image(
     orientation: int, n: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not there:
         monkeypatch.setattr(jpeg_part, "decoder", lambda: None)
-    picture = detailed(160, 248, orientation=orientation)
-    whole = picture.decode_scaled(n)
+    image = detailed(160, 248, orientation=orientation)
+    whole = image.decode_scaled(n)
     assert whole is not None
     for left, top, w, h in [(0, 0, 30, 30), (7, 3, 20, 31), (whole.shape[2] - 21, whole.shape[1] - 30, 21, 30)]:
-        part = picture.decode_part(n, (left, top, w, h))
+        part = image.decode_part(n, (left, top, w, h))
         assert part is not None and torch.equal(part, whole[:, top : top + h, left : left + w])
 
 
 @compiled
 def test_nothing_below_the_part_is_looked_at_and_damage_above_its_end_is_seen() -> None:
-    picture = encode(photo(160, 320), restart_marker_rows=2)
-    data, needed = picture.data, decode_part(picture.data, 8, (20, 10, 100, 90))
+    image = encode(photo(160, 320), restart_marker_rows=2)
+    data, needed = image.data, decode_part(image.data, 8, (20, 10, 100, 90))
     data[-600:-300] = 17  # damage, far below
     again = decode_part(data, 8, (20, 10, 100, 90))
     assert needed is not None and again is not None and np.array_equal(again, needed)
     assert decode_part(data, 8, (20, 10, 100, 310)) is None
-    assert picture.decode_part(8, (20, 10, 100, 310)) is None, "decode says what is wrong, or does what it can"
+    assert image.decode_part(8, (20, 10, 100, 310)) is None, "decode says what is wrong, or does what it can"
 
 
 @compiled
@@ -111,7 +111,7 @@ def test_of_what_is_cut_off_decode_says_so() -> None:
 
 @compiled
 @pytest.mark.parametrize("box", [(-1, 0, 9, 9), (0, 0, 0, 9), (0, 0, 158, 9), (150, 0, 9, 9), (0, 242, 9, 9)])
-def test_there_are_no_parts_beyond_the_picture(box: jpeg_part.Box) -> None:
+def test_there_are_no_parts_beyond_the_image(box: jpeg_part.Box) -> None:
     assert decode_part(detailed().data, 8, box) is None
 
 
@@ -212,7 +212,7 @@ def test_errors_leave_no_memory_behind() -> None:
             assert decode_part(whole, 8, (155, 155, 9, 9)) is None
         if times == 50:
             before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000  # kB; one picture's numbers are 150
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 8_000  # kB; one image's numbers are 150
 
 
 def library_at(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:

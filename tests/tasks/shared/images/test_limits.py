@@ -14,15 +14,15 @@ from torch.utils.data import DataLoader
 from tasks.shared.commands import run as commands
 from tasks.shared.config.compose import compose_config, parse_overrides, plain
 from tasks.shared.config.stage_configs import with_stages
-from tasks.shared.data.image_set import FolderPictures, PictureDataset
+from tasks.shared.data.image_set import CroppedDataset, FolderImages
 from tasks.shared.data.loading import make_loader
 from tasks.shared.errors import UserError
-from tasks.shared.images import limits as picture_limits
+from tasks.shared.images import limits as image_limits
 from tasks.shared.images.crops import TrainCrop
-from tasks.shared.images.decode import OnCorrupt, decode_image, open_picture, read_bytes, read_image
+from tasks.shared.images.decode import OnCorrupt, decode_image, open_image, read_bytes, read_image
 from tasks.shared.images.limits import DEFAULT, KEY, max_megapixels, set_max_megapixels
 from tasks.shared.inference.predict import _in_groups
-from tests.tasks.shared.picture_bombs import jpeg, saved
+from tests.tasks.shared.image_bombs import jpeg, saved
 
 TOOLS = ("train", "eval", "predict", "convert_weights", "benchmark")
 
@@ -36,7 +36,7 @@ def as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("tool", TOOLS)
-def test_each_tool_that_reads_pictures_has_the_key_with_its_default(tool: str) -> None:
+def test_each_tool_that_reads_images_has_the_key_with_its_default(tool: str) -> None:
     assert compose_config(tool, [])[KEY] == DEFAULT
 
 
@@ -59,11 +59,11 @@ def test_the_key_moves_the_limit_and_pils_with_it(tmp_path: Path) -> None:
             assert decode_image(data, "x").shape == (3, 30, 40)
     set_max_megapixels(95)
     Image.new("1", (10_000, 9_300)).save(tmp_path / "x.png")
-    with open_picture(read_bytes(tmp_path / "x.png"), "x") as picture:
-        assert picture.size == (10_000, 9_300)
+    with open_image(read_bytes(tmp_path / "x.png"), "x") as image:
+        assert image.size == (10_000, 9_300)
 
 
-def test_files_that_no_allowed_picture_needs_are_not_read(tmp_path: Path) -> None:
+def test_files_that_no_allowed_image_needs_are_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.jpg").open("wb") as file:
         file.truncate(1 << 40)  # of holes: on disk it is nothing
     with pytest.raises(UserError, match=r"x\.jpg: is a file of 1,099,512 MB; more than.*max_megapixels=180"):
@@ -73,9 +73,9 @@ def test_files_that_no_allowed_picture_needs_are_not_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize("start", ["fork", pytest.param("spawn", marks=pytest.mark.slow)])
 def test_loader_processes_have_the_limit_of_the_command(start: str, tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(jpeg(2000, 1000))
-    pictures = FolderPictures(tmp_path, np.array([b"x.jpg"]), np.zeros(1, np.int64))
+    images = FolderImages(tmp_path, np.array([b"x.jpg"]), np.zeros(1, np.int64))
     set_max_megapixels(1.5)
-    data = PictureDataset(pictures, ["0"], 32, OnCorrupt("error"), train=TrainCrop())
+    data = CroppedDataset(images, ["0"], 32, OnCorrupt("error"), train=TrainCrop())
     loader = make_loader(data, 1, train=False, workers=1, resolution=32)
     loader = DataLoader(
         data, batch_sampler=loader.batch_sampler, num_workers=1, collate_fn=loader.collate_fn,
@@ -124,9 +124,9 @@ def test_stages_and_their_digits_know_nothing_of_it(tmp_path: Path) -> None:
         stage(own=f', "{KEY}=999"')
 
 
-def test_prediction_holds_no_more_pixels_than_one_picture_may_have() -> None:
-    pictures = [(str(side), torch.empty(3, side, 10)) for side in (3, 3, 4, 20, 1, 1, 1, 1)]
-    groups = [[name for name, _ in group] for group in _in_groups(pictures, 3, pixels=70)]
+def test_prediction_holds_no_more_pixels_than_one_image_may_have() -> None:
+    images = [(str(side), torch.empty(3, side, 10)) for side in (3, 3, 4, 20, 1, 1, 1, 1)]
+    groups = [[name for name, _ in group] for group in _in_groups(images, 3, pixels=70)]
     assert groups == [["3", "3", "4"], ["20"], ["1", "1", "1"], ["1"]]
-    assert [len(group) for group in _in_groups(pictures, 3, pixels=10**9)] == [3, 3, 2]
-    assert picture_limits.max_pixels() == 180_000_000
+    assert [len(group) for group in _in_groups(images, 3, pixels=10**9)] == [3, 3, 2]
+    assert image_limits.max_pixels() == 180_000_000

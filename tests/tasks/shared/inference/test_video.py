@@ -62,7 +62,7 @@ def test_ffmpeg_itself_is_told_too(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert "protocol_whitelist;file|" in ALLOWED and OPTIONS not in os.environ
 
 
-def test_frames_have_the_limit_of_pictures(tmp_path: Path) -> None:
+def test_frames_have_the_limit_of_images(tmp_path: Path) -> None:
     write_film(tmp_path / "film.mp4")
     set_max_megapixels(0.003)
     try:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from backbone import MobileNetV1
 from backbone.fuse import FusedConv2d
 from tasks.shared.classification.model import Classifier
-from tasks.shared.network.fused import ready_to_answer
+from tasks.shared.network.fused import prepare_for_inference
 from tests.backbone.random_weights import randomize
 
 CPU = torch.device("cpu")
@@ -30,14 +30,14 @@ def logits(task: nn.Module) -> Tensor:
 
 
 def test_in_fp32_it_is_the_same_function(network: Classifier) -> None:
-    expected, ready = logits(network), ready_to_answer(copy.deepcopy(network), CPU, bf16=False)
+    expected, ready = logits(network), prepare_for_inference(copy.deepcopy(network), CPU, bf16=False)
     assert {p.dtype for p in ready.parameters()} == {torch.float32}
     assert not any(isinstance(module, nn.BatchNorm2d) for module in ready.modules())
     torch.testing.assert_close(logits(ready), expected, rtol=0, atol=1e-5 * expected.abs().max().item())
 
 
 def test_in_bf16_layers_keep_rounded_weights_and_logits_point_the_same_way(network: Classifier) -> None:
-    expected, ready = logits(network), ready_to_answer(copy.deepcopy(network), CPU, bf16=True)
+    expected, ready = logits(network), prepare_for_inference(copy.deepcopy(network), CPU, bf16=True)
     layers = [module for module in ready.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     assert len(layers) == 28 and {layer.weight.dtype for layer in layers} == {torch.bfloat16}
     answer, copied = logits(ready), logits(copy.deepcopy(ready))
@@ -51,5 +51,5 @@ def test_in_bf16_layers_keep_rounded_weights_and_logits_point_the_same_way(netwo
 
 @pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="without oneDNN nothing is fused")
 def test_activations_are_fused(network: Classifier) -> None:
-    ready = ready_to_answer(copy.deepcopy(network), CPU, bf16=False)
+    ready = prepare_for_inference(copy.deepcopy(network), CPU, bf16=False)
     assert sum(isinstance(module, FusedConv2d) for module in ready.modules()) == 27

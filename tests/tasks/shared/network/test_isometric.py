@@ -25,7 +25,7 @@ def test_pointwise_filters_are_orthogonal(net: MobileNetV1) -> None:
     assert torch.allclose(weight @ weight.T, torch.eye(len(weight)), atol=1e-5)
 
 
-def test_depthwise_filters_pass_a_plain_picture_on(net: MobileNetV1) -> None:
+def test_depthwise_filters_pass_a_plain_image_on(net: MobileNetV1) -> None:
     """At stride 1 by their centre, at stride 2 by the whole window; both sum up to about one and three."""
     keep = weight_of(net, "conv_3.depthwise")
     assert keep.mean(0)[0, 1, 1] > 0.8 and keep.mean(0)[0].flatten()[[0, 1, 2, 3, 5, 6, 7, 8]].abs().max() < 0.15
@@ -41,8 +41,8 @@ def test_layers_with_bias_and_batch_norm_stay(net: MobileNetV1) -> None:
     assert all(m.weight.eq(1).all() for m in net.modules() if isinstance(m, nn.BatchNorm2d))
 
 
-def test_pictures_stay_apart_where_the_published_init_loses_them() -> None:
-    """Smooth random pictures: how much of a feature's variance lies between pictures, after all layers."""
+def test_images_stay_apart_where_the_published_init_loses_them() -> None:
+    """Smooth random images: how much of a feature's variance lies between images, after all layers."""
 
     def told_apart(isometric: bool) -> float:
         torch.manual_seed(1)
@@ -50,10 +50,10 @@ def test_pictures_stay_apart_where_the_published_init_loses_them() -> None:
         if isometric:
             isometric_init(net)
         colors = torch.rand(8, 3, 4, 4) * 2 - 1
-        pictures = nn.functional.interpolate(colors, size=128, mode="bilinear")
-        flipped = pictures.flip(-1) + 0.05 * torch.randn_like(pictures)  # the same picture, another view
+        images = nn.functional.interpolate(colors, size=128, mode="bilinear")
+        flipped = images.flip(-1) + 0.05 * torch.randn_like(images)  # the same image, another view
         with torch.no_grad():
-            maps = net.train()(torch.cat([pictures, flipped]))["conv_13"].mean((2, 3))
+            maps = net.train()(torch.cat([images, flipped]))["conv_13"].mean((2, 3))
         maps = nn.functional.normalize(maps - maps.mean(0), dim=1)
         likeness = maps[:8] @ maps[8:].T
         same = likeness.diagonal().mean()

@@ -19,7 +19,7 @@ from backbone import MobileNetV1
 from tasks.shared.network.timm_backbone import TimmBackbone
 
 TINY_SWIN = {"embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 2, 2), "img_size": 64, "window_size": 2}
-# name, options, side of the picture, taps: one model for each of timm's ways to extract features
+# name, options, side of the image, taps: one model for each of timm's ways to extract features
 MODELS = [
     pytest.param("mobilenetv1_100", {}, 64, [8, 16], id="efficientnet-features"),
     pytest.param("mobilenetv3_small_050", {}, 64, [4, 16], id="mobilenetv3-features"),

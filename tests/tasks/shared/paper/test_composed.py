@@ -46,7 +46,7 @@ def test_stages_and_kinds_are_sums_of_their_layers(cost: Cost) -> None:
         "head.boxes": (5 * 2 * 25, 10),
         "classes, 7 times": (7 * 4 * 6, 24),
     }
-    assert group(cost, lambda layer: layer.kind) == {
+    assert group(cost, lambda layer: layer.type) == {
         "1x1 conv": ((12 + 20 + 10) * 25, 42),
         "3x3 depthwise conv": (36 * 25 + 36 * 4 * 7, 36),
         "linear": (168, 24),

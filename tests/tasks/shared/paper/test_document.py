@@ -12,11 +12,11 @@ COMMAND = "output=docs/results.md format=markdown"
 
 
 def test_the_page_of_results_is_not_stale(sheets: dict[int, Sheet]) -> None:
-    pictures = ["figure4_cost.png", "figure5_cost.png"]
+    images = ["figure4_cost.png", "figure5_cost.png"]
     text = tables_document(list(sheets.values()), f"python tools/cost.py {COMMAND}")
-    text += figures_section("images", pictures, accuracies=False)
+    text += figures_section("images", images, accuracies=False)
     assert (DOCS / "results.md").read_text(encoding="utf-8") == text, f"stale: run python tools/cost.py {COMMAND}"
-    assert all((DOCS / "images" / name).is_file() for name in pictures)
+    assert all((DOCS / "images" / name).is_file() for name in images)
 
 
 ALARM = Figure(43_000_000, "41", "M", "DIFFERS: differs by +4.9 %; known as: equal by rounding", "alarm")

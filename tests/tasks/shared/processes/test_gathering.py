@@ -13,8 +13,8 @@ from tasks.shared.processes import gathering
 from tasks.shared.processes.gathering import gathered
 from tests.tasks.shared.every_task import TASKS, ready
 
-COUNTS = (1, 7, 11)  # pictures: fewer than processes, and odd
-FILES = {  # that hold a row, or a number of them, for each picture
+COUNTS = (1, 7, 11)  # images: fewer than processes, and odd
+FILES = {  # that hold a row, or a number of them, for each image
     "classification": "predictions.csv",
     "dogs": "predictions.csv",
     "ssd": "detections.json",
@@ -24,12 +24,12 @@ FILES = {  # that hold a row, or a number of them, for each picture
     "facenet": "embeddings.npz",
 }
 
-Answers = dict[tuple[str, int], dict[str, Any]]  # by task and count: figures by name, and bytes by file
+PredictionCache = dict[tuple[str, int], dict[str, Any]]  # by task and count: figures by name, and bytes by file
 
 
-def evaluate(folder: Path, results: Path) -> Answers:
-    """What every task's untrained network answers to the first pictures of its sample, scored and saved."""
-    answers: Answers = {}
+def evaluate(folder: Path, results: Path) -> PredictionCache:
+    """What every task's untrained network answers to the first images of its sample, scored and saved."""
+    answers: PredictionCache = {}
     for name in TASKS:
         made = ready(name, folder / name)
         for count in COUNTS:
@@ -51,14 +51,14 @@ def _process(rank: int, world: int, folder: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Answers]:
+def alone(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, PredictionCache]:
     folder = tmp_path_factory.mktemp("gathering")
     return folder, evaluate(folder, folder / "1_0")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("world", [2, 3])
-def test_several_processes_give_what_one_gives(world: int, alone: tuple[Path, Answers]) -> None:
+def test_several_processes_give_what_one_gives(world: int, alone: tuple[Path, PredictionCache]) -> None:
     folder, expected = alone
     mp.spawn(_process, (world, folder), nprocs=world)
     for rank in range(world):
@@ -70,18 +70,18 @@ def test_several_processes_give_what_one_gives(world: int, alone: tuple[Path, An
 
 
 @pytest.mark.slow
-def test_there_is_something_to_compare(alone: tuple[Path, Answers]) -> None:
+def test_there_is_something_to_compare(alone: tuple[Path, PredictionCache]) -> None:
     _, answers = alone
     for name in TASKS:
         figures = {key: value for key, value in answers[name, 11].items() if isinstance(value, float)}
         assert figures and all(math.isfinite(value) for value in figures.values()), name
         assert answers[name, 7] != answers[name, 11], "what is left out would be seen"
         rows, fewer = (answers[name, count][FILES[name]] for count in (11, 7))
-        assert len(rows) > len(fewer), f"{FILES[name]} has something of each picture"
+        assert len(rows) > len(fewer), f"{FILES[name]} has something of each image"
 
 
-def test_the_order_of_pictures_is_that_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of seven pictures; the third process has none, and nobody knows the last column."""
+def test_the_order_of_images_is_that_of_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of seven images; the third process has none, and nobody knows the last column."""
     parts: list[Any] = [([0, 2, 4, 6], list("aceg"), []), ([1, 3, 5], list("bdf"), []), ([], [], [])]
     assert gathered([2, 0], ["c", "a"], []) == [[2, 0], ["c", "a"], []]
     monkeypatch.setattr(gathering.dist, "is_initialized", lambda: True)

@@ -20,7 +20,7 @@ MB = 2**20
 
 
 class Grey(Dataset):
-    """Pictures of `side` pixels. trouble: called by the process that makes the third."""
+    """Images of `side` pixels. trouble: called by the process that makes the third."""
 
     def __init__(self, count: int = 8, side: int = 8, trouble: Any = None):
         self.count, self.side, self.trouble = count, side, trouble
@@ -46,7 +46,7 @@ def loader(data: Grey, workers: int | None = 1, size: int = 2) -> Any:
 def test_as_many_workers_as_have_room(monkeypatch: pytest.MonkeyPatch, free: int, workers: int, fitting: int) -> None:
     """A batch takes 5.02 MB: 64 MB hold twelve, which are those of five processes and two more."""
     monkeypatch.setattr(shared_memory, "free_bytes", lambda: free)
-    size = (5 * MB) // (3 * 224**2)  # pictures a batch
+    size = (5 * MB) // (3 * 224**2)  # images a batch
     assert size * (3 * 224**2 + BESIDE) < 5.2 * MB
     assert fitting_workers(workers, size, 224, asked=False) == fitting
 
@@ -57,7 +57,7 @@ def test_who_asks_for_more_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch
         UserError, match=r"data\.workers=2: loader processes need 111 MB.*64 MB are free; give data\.workers=0"
     ):
         make_loader(Grey(1000, 224), 126, train=True, resolution=224, workers=2)
-    assert loader(Grey(8, 224), workers=2, size=126).num_workers == 2, "there are not as many pictures"
+    assert loader(Grey(8, 224), workers=2, size=126).num_workers == 2, "there are not as many images"
 
 
 @pytest.mark.skipif(shared_memory.free_bytes() is None, reason="no such limit here")

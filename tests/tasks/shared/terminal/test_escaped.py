@@ -1,4 +1,4 @@
-"""Names of classes and figures that strangers have given: in pictures and diagrams they are names and no more."""
+"""Names of classes and figures that strangers have given: in images and diagrams they are names and no more."""
 
 import os
 import time
@@ -11,7 +11,7 @@ from PIL import Image
 
 from tasks.face_attributes.draw import draw_precisions
 from tasks.shared.classification.confused import draw_confused
-from tasks.shared.classification.draw import draw_answer
+from tasks.shared.classification.draw import draw_prediction
 from tasks.shared.detection.draw import draw_detections
 from tasks.shared.detection.postprocess import Detections
 from tasks.shared.records.report import draw_curves
@@ -24,8 +24,8 @@ HOSTILE = (r"$\frac$", r"\$\frac$", "two\nlines", "\x1b[31m\0", "W" * 3_000_000,
 def test_names_are_drawn_as_they_are_and_soon(name: str, tmp_path: Path) -> None:
     start = time.process_time()
     image = Image.new("RGB", (300, 300))
-    answer = draw_answer(image, [(name, 0.5)], truth=name)
-    assert answer.size == draw_answer(image, [("a", 0.5)], truth="a").size
+    answer = draw_prediction(image, [(name, 0.5)], truth=name)
+    assert answer.size == draw_prediction(image, [("a", 0.5)], truth="a").size
     found = Detections(torch.tensor([[10.0, 10, 90, 90]] * 5), torch.full((5,), 0.9), torch.zeros(5, dtype=torch.int64))
     assert draw_detections(image, found, [name]).size == image.size
     truth = torch.tensor([0, 0, 1]).numpy()

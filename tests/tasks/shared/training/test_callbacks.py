@@ -68,7 +68,7 @@ def test_a_line_tells_it(figures: dict[str, float], told: str, caplog: pytest.Lo
     line = LineProgress()
     metrics = {name: torch.tensor(value) for name, value in figures.items()}
     trainer: Any = SimpleNamespace(callback_metrics=metrics, current_epoch=0, max_epochs=3)
-    module: Any = SimpleNamespace(task=SimpleNamespace(curves=("a", "b")))
+    module: Any = SimpleNamespace(task=SimpleNamespace(monitored_metrics=("a", "b")))
     line.on_train_epoch_start(trainer, module)
     line.on_train_batch_end(trainer, module, {"loss": torch.tensor(0.5)})
     line.on_validation_end(trainer, module)

@@ -1,9 +1,9 @@
-"""What the largest pictures cost that are read at all: seconds and bytes of memory for each of their pixels.
+"""What the largest images cost that are read at all: seconds and bytes of memory for each of their pixels.
 
-    python tests/campaigns/largest_pictures.py                  # at the default: some minutes, 8 GB of memory
-    python tests/campaigns/largest_pictures.py --megapixels 20
+    python tests/campaigns/largest_images.py                  # at the default: some minutes, 8 GB of memory
+    python tests/campaigns/largest_images.py --megapixels 20
 
-Draws a picture of noise in each format, as large as is allowed, and reads it in a process of its own.
+Draws an image of noise in each format, as large as is allowed, and reads it in a process of its own.
 """
 
 import argparse
@@ -33,10 +33,10 @@ def _photo(side: int, channels: int) -> np.ndarray:
 
 def _save(path: Path, side: int, kind: str, options: dict[str, Any]) -> None:
     Image.MAX_IMAGE_PIXELS = None
-    picture = Image.fromarray(_photo(side, 3))
+    image = Image.fromarray(_photo(side, 3))
     if kind == "GIF":
-        picture = picture.quantize(256, Image.Quantize.FASTOCTREE)
-    picture.save(path, kind, **options)
+        image = image.quantize(256, Image.Quantize.FASTOCTREE)
+    image.save(path, kind, **options)
 
 
 def _save_rgba16(path: Path, side: int) -> None:
@@ -53,7 +53,7 @@ def _save_scans(path: Path, side: int) -> None:
     path.write_bytes(data[:-2] + data[last:-2] * (SCANS - data.count(b"\xff\xda")) + data[-2:])
 
 
-PICTURES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
+IMAGES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
     "JPEG, dense": ("jpg", lambda path, side: _save(path, side, "JPEG", {"quality": 95, "subsampling": 0})),
     f"JPEG of {SCANS} scans": ("jpg", _save_scans),
     "PNG, 16-bit RGBA": ("png", _save_rgba16),
@@ -67,7 +67,7 @@ PICTURES: dict[str, tuple[str, Callable[[Path, int], None]]] = {
 
 def measure(name: str, megapixels: float) -> tuple[float, float]:
     """Seconds, and bytes a pixel. Drawing and reading have a process each: the peak is the reader's own."""
-    suffix, draw = PICTURES[name]
+    suffix, draw = IMAGES[name]
     side = int((megapixels * 1e6) ** 0.5)
     if suffix == "webp":
         side = min(side, 16_383)  # the format has no more
@@ -86,8 +86,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megapixels", type=float, default=DEFAULT)
     megapixels = parser.parse_args().megapixels
-    print(f"| picture of {megapixels:g} megapixels | seconds | bytes a pixel |\n|---|---|---|")
-    for name in PICTURES:
+    print(f"| image of {megapixels:g} megapixels | seconds | bytes a pixel |\n|---|---|---|")
+    for name in IMAGES:
         seconds, size = measure(name, megapixels)
         print(f"| {name} | {seconds:.1f} | {size:.0f} |", flush=True)
 

@@ -81,15 +81,15 @@ def _allowed(
 ) -> bool:
     output = _absolute(stage["output"])
     consented = [given[key] for key in ("data.root", f"stages.{name}.output") if key in given]
-    if any(_within(output, _absolute(place)) for place in (folder, *consented)):
+    if any(_within(output, _absolute(path)) for path in (folder, *consented)):
         return True
-    place = _recipe_place(name, config, given.get("data.root"))
-    return place is not None and output.parent == place and DIGEST.fullmatch(output.name) is not None
+    path = _recipe_path(name, config, given.get("data.root"))
+    return path is not None and output.parent == path and DIGEST.fullmatch(output.name) is not None
 
 
-def _within(output: Path, place: Path) -> bool:
+def _within(output: Path, path: Path) -> bool:
     """By its name, and by the links on the way: those in a folder of a stranger lead out of it."""
-    return output.is_relative_to(place) and output.resolve().is_relative_to(place.resolve())
+    return output.is_relative_to(path) and output.resolve().is_relative_to(path.resolve())
 
 
 def _consent(name: str, stage: Mapping[str, Any], config: Mapping[str, Any], folder: Path) -> str:
@@ -100,7 +100,7 @@ def _consent(name: str, stage: Mapping[str, Any], config: Mapping[str, Any], fol
     return f"stages.{name}.output={_absolute(stage['output']).parent}"
 
 
-def _recipe_place(name: str, config: Mapping[str, Any], root: str | None) -> Path | None:
+def _recipe_path(name: str, config: Mapping[str, Any], root: str | None) -> Path | None:
     """Where this installation's recipe for the run's task and data keeps its stage of this name; None if it does not.
 
     root: `data.root` of the command line, if any. Of `config` it takes no more than the two choices.
@@ -112,8 +112,8 @@ def _recipe_place(name: str, config: Mapping[str, Any], root: str | None) -> Pat
         parsed = parse_overrides(quote_paths([str(line) for line in settings or []]))
     except UserError:  # the settings of this command line do not suit these choices
         return None
-    places = [override.value() for override in parsed if override.key_or_group == "output"]
-    return _absolute(str(places[-1])) if places else None
+    paths = [override.value() for override in parsed if override.key_or_group == "output"]
+    return _absolute(str(paths[-1])) if paths else None
 
 
 def _draws(config: Mapping[str, Any]) -> bool:
@@ -130,6 +130,6 @@ def _composed(config: Mapping[str, Any], more: list[str]) -> Any:
     return compose_config("train", [*(f"{group}={choice}" for group, choice in chosen.items()), *quote_paths(more)])
 
 
-def _absolute(place: Any) -> Path:
+def _absolute(path: Any) -> Path:
     """Without `..`; links on the way are left as they are."""
-    return Path(os.path.abspath(str(place)))  # noqa: PTH100
+    return Path(os.path.abspath(str(path)))  # noqa: PTH100

@@ -12,7 +12,7 @@ from tasks.shared.config.compose import compose_config, parse_overrides, plain, 
 from tasks.shared.config.consent import hear
 from tasks.shared.config.paths import absolute
 from tasks.shared.config.stage_configs import with_stages
-from tasks.shared.config.stage_places import check_names, check_outputs, resume_command
+from tasks.shared.config.stage_paths import check_names, check_outputs, resume_command
 from tasks.shared.distillation.exported import exported_teacher
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import claimed

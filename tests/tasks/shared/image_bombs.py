@@ -1,4 +1,4 @@
-"""Files of some bytes whose headers promise pictures of any size, written by hand; and how they are changed."""
+"""Files of some bytes whose headers promise images of any size, written by hand; and how they are changed."""
 
 import io
 import struct

@@ -38,7 +38,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def run(
     config: dict[str, Any], output: Path, monkeypatch: pytest.MonkeyPatch, resume: Checkpoint | None = None
 ) -> tuple[dict[str, float], list[int], list[float]]:
-    """Metrics, the pictures of each call of the teacher until training ended, and the loss of each step."""
+    """Metrics, the images of each call of the teacher until training ended, and the loss of each step."""
     calls: list[int] = []
     score = engine.score_checkpoint
 
@@ -70,7 +70,7 @@ def test_the_losses_are_the_same_with_and_without_a_cache(
 
 
 def test_labels_do_not_reach_the_loss(folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same pictures in the same order, under other labels."""
+    """The same images in the same order, under other labels."""
     classes = sorted(COLORS)
     other = tmp_path / "other"
     for index, name in enumerate(classes):
@@ -84,8 +84,8 @@ def test_labels_do_not_reach_the_loss(folders: Path, tmp_path: Path, monkeypatch
     order = {"root": str(other)}
 
     def in_the_same_order(data: Any) -> None:
-        names = sorted(data.pictures["train"].names, key=lambda name: name.split(b"/")[1])
-        data.pictures["train"].names[:] = names
+        names = sorted(data.images["train"].names, key=lambda name: name.split(b"/")[1])
+        data.images["train"].names[:] = names
 
     build = engine.build_data
 
@@ -113,7 +113,7 @@ def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(
     config = taught_config(folders, tmp_path / "cache", "trainer.ema_decay=0.9", order=[5, 4, 3, 2, 1, 0])
     metrics = train(config, tmp_path / "run")
     (module,) = modules
-    assert module.lessons.keys() == {"train", "val"}
+    assert module.teacher_targets.keys() == {"train", "val"}
     students = {id(p) for p in module.task.parameters()}
     assert {id(p) for g in module.optimizers().param_groups for p in g["params"]} == students  # type: ignore[union-attr]
     for name in ("last", "best"):
@@ -276,7 +276,7 @@ def test_figures_of_both_come_first_and_those_of_classes_last() -> None:
     assert "| zero | 0.0000 | 1.0000 |  |" in table and "| big |  | 12,345.7 |  |" in table
 
 
-def test_speed_counts_pictures_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_speed_counts_images_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     """A network that takes 1, 2, 4 and 8 s for its batches of five: the median of three, and no fourth."""
     now, shapes, durations = [0.0], [], iter([1.0, 4.0, 2.0, 8.0])
     monkeypatch.setattr(report.time, "perf_counter", lambda: now[0])

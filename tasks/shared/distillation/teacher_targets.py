@@ -1,4 +1,4 @@
-"""What a teacher says to each picture, in place of labels or beside them."""
+"""What a teacher says to each image, in place of labels or beside them."""
 
 import hashlib
 import logging
@@ -11,30 +11,30 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from tasks.shared.config.consent import CACHE, cache_place
+from tasks.shared.config.consent import CACHE, cache_path
 from tasks.shared.contract import Data, Targets
-from tasks.shared.data.image_set import Pictures
+from tasks.shared.data.image_set import Images
 from tasks.shared.distillation.build import build_teacher
-from tasks.shared.distillation.cache import Answers, checksum_of, keep_answers
+from tasks.shared.distillation.cache import PredictionCache, checksum_of, open_cache
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import center_crop
 
 log = logging.getLogger(__name__)
 OWN_KEYS = ("choice", "stage", "cache", "cache_folder")  # of the config node `teacher`; the others are the teacher's
-NAMED = 1000  # pictures whose names tell a set from others
+NAMED = 1000  # images whose names tell a set from others
 
 
-class Lesson:
-    """A teacher's answers to the pictures of a split. Loader processes take a copy without the teacher.
+class TeacherTargets:
+    """A teacher's answers to the images of a split. Loader processes take a copy without the teacher.
 
-    The teacher sees the plain picture, cut as for evaluation (`crop`, `crop_share`), whatever the student is shown:
-    so an answer belongs to a picture, and is the same in every epoch.
+    The teacher sees the plain image, cut as for evaluation (`crop`, `crop_share`), whatever the student is shown:
+    so an answer belongs to an image, and is the same in every epoch.
 
     cache: where answers are kept; None asks the teacher at every step.
     """
 
-    def __init__(self, teacher: Teacher, crop: str, crop_share: float, cache: Answers | None):
+    def __init__(self, teacher: Teacher, crop: str, crop_share: float, cache: PredictionCache | None):
         self.teacher: Teacher | None = teacher
         self.size, self.width = teacher.size, teacher.num_outputs
         self.crop, self.crop_share, self.cache = crop, crop_share, cache
@@ -43,20 +43,20 @@ class Lesson:
         return self.__dict__ | {"teacher": None}
 
     def __call__(self, index: int, image: Tensor) -> dict[str, Any]:
-        """What a target gets. image: the original picture, (3, H, W) uint8.
+        """What a target gets. image: the original image, (3, H, W) uint8.
 
-        `teacher`, the answer, (K,) float16, where it is known; else `view`, the picture as the teacher takes it,
+        `teacher`, the answer, (K,) float16, where it is known; else `view`, the image as the teacher takes it,
         (3, h, w) uint8, and with a cache `checksum`. Arrays, not tensors: each of those would cost loader processes an
         open file.
         """
         if self.cache is None:
             return {"view": self._view(image)}
         checksum = checksum_of(image.numpy())
-        if (answer := self.cache.read(index, checksum)) is not None:
-            return {"teacher": answer}
+        if (prediction := self.cache.read(index, checksum)) is not None:
+            return {"teacher": prediction}
         return {"view": self._view(image), "checksum": checksum}
 
-    def answer(self, targets: Targets, device: torch.device | str = "cpu") -> None:
+    def complete(self, targets: Targets, device: torch.device | str = "cpu") -> None:
         """Give each target `teacher`, (K,) float32 on `device`, in place of `view` and `checksum`.
 
         Answers are rounded to float16 with the cache and without, so that both give the same losses.
@@ -65,21 +65,21 @@ class Lesson:
         if asked := [target for target in targets if "view" in target]:
             assert self.teacher is not None
             views = torch.from_numpy(np.stack([target.pop("view") for target in asked]))
-            answers = self.teacher(views.to(device))
-            if answers.shape != (len(asked), self.width):
+            predictions = self.teacher(views.to(device))
+            if predictions.shape != (len(asked), self.width):
                 raise UserError(
-                    f"teacher {self.teacher.name}: answers {len(asked)} pictures with {tuple(answers.shape)} numbers; "
+                    f"teacher {self.teacher.name}: answers {len(asked)} images with {tuple(predictions.shape)} numbers; "
                     f"expected {(len(asked), self.width)}"
                 )
-            for target, answer in zip(asked, answers.half().cpu().numpy(), strict=True):
-                if not np.isfinite(answer).all():
+            for target, prediction in zip(asked, predictions.half().cpu().numpy(), strict=True):
+                if not np.isfinite(prediction).all():
                     raise UserError(
                         f"teacher {self.teacher.name}: its answer to {target['file']} is not finite in float16; "
                         "expected numbers below 65,504"
                     )
-                target["teacher"] = answer
+                target["teacher"] = prediction
                 if self.cache is not None:
-                    self.cache.write(target["index"], target.pop("checksum"), answer)
+                    self.cache.write(target["index"], target.pop("checksum"), prediction)
         if targets:
             rows = torch.from_numpy(np.stack([target["teacher"] for target in targets])).float().to(device)
             for target, row in zip(targets, rows, strict=True):
@@ -131,28 +131,28 @@ def teacher_if_there(config: dict[str, Any]) -> Teacher | None:
 class Teachable(Data, Protocol):
     """Data whose loaders can hand out lessons."""
 
-    lessons: dict[str, Lesson]
+    teacher_targets: dict[str, TeacherTargets]
     """By split, {} at first: what the loader of a split adds to its targets."""
     center: dict[str, Any]
-    """`crop` and `crop_share`: how pictures are cut for evaluation."""
+    """`crop` and `crop_share`: how images are cut for evaluation."""
 
-    def pictures_of(self, split: str) -> Pictures:
+    def images_of(self, split: str) -> Images:
         """Those that the loader of "train" or "val" reads."""
 
 
 def teachable(data: Data, config: dict[str, Any]) -> Teachable:
     """The same data. Raises UserError where its loaders know no lessons."""
-    if not hasattr(data, "lessons"):
+    if not hasattr(data, "teacher_targets"):
         raise UserError(
             f"teacher={config['teacher'].get('choice')}: data={config['data'].get('choice')} cannot be taught; "
-            "expected pictures such as data=celeba or data=face_folder, or teacher=none"
+            "expected images such as data=celeba or data=face_folder, or teacher=none"
         )
     return cast(Teachable, data)
 
 
 def teach(
     data: Data, teacher: Teacher, config: dict[str, Any], splits: Iterable[str] = ("train", "val")
-) -> dict[str, Lesson]:
+) -> dict[str, TeacherTargets]:
     """Let the loaders of `data` hand out the teacher's answers; returns the lessons by split.
 
     With a lesson for "train", the targets of training hold `file`, `size` and `index` besides, and no label.
@@ -162,23 +162,23 @@ def teach(
     shown = (pupils.center["crop"], pupils.center["crop_share"])
     if teacher.crop is not None and teacher.crop != shown:
         log.warning(
-            "warning: the teacher was trained for pictures cut by crop %s, crop_share %g; here it is shown %s, %g, as "
+            "warning: the teacher was trained for images cut by crop %s, crop_share %g; here it is shown %s, %g, as "
             "data.crop and data.crop_share say", *teacher.crop, *shown,
         )  # fmt: skip
     for split in splits:
-        cache, pictures = None, pupils.pictures_of(split)
+        cache, images = None, pupils.images_of(split)
         if node.get("cache", True):
-            place = cache_place("teacher.cache_folder", Path(str(node.get("cache_folder") or CACHE)), "teacher_*")
-            about = _about(teacher, pictures, pupils.center)
-            cache = keep_answers(place, teacher.name, about, len(pictures.labels), teacher.num_outputs)
-        pupils.lessons[split] = Lesson(teacher, **pupils.center, cache=cache)
-    return pupils.lessons
+            path = cache_path("teacher.cache_folder", Path(str(node.get("cache_folder") or CACHE)), "teacher_*")
+            about = _about(teacher, images, pupils.center)
+            cache = open_cache(path, teacher.name, about, len(images.labels), teacher.num_outputs)
+        pupils.teacher_targets[split] = TeacherTargets(teacher, **pupils.center, cache=cache)
+    return pupils.teacher_targets
 
 
-def _about(teacher: Teacher, pictures: Pictures, cut: dict[str, Any]) -> dict[str, Any]:
-    """All that a teacher's answers to these pictures depend on, but for the pixels, which have checksums."""
-    count = len(pictures.labels)
+def _about(teacher: Teacher, images: Images, cut: dict[str, Any]) -> dict[str, Any]:
+    """All that a teacher's answers to these images depend on, but for the pixels, which have checksums."""
+    count = len(images.labels)
     rows = np.linspace(0, count - 1, min(count, NAMED)).round().astype(int).tolist()
-    names = hashlib.sha256("\n".join(pictures.name(row) for row in rows).encode()).hexdigest()
+    names = hashlib.sha256("\n".join(images.name(row) for row in rows).encode()).hexdigest()
     asked = {"fingerprint": teacher.fingerprint, "size": list(teacher.size), "outputs": teacher.num_outputs}
     return asked | cut | {"pictures": count, "names": names}

@@ -9,36 +9,36 @@ import pytest
 import torch
 from torch import Tensor
 
-from tasks.shared.distillation.cache import Answers, keep_answers
-from tasks.shared.distillation.lessons import Lesson, teach, teacher_if_there, teacher_of, view_of
+from tasks.shared.distillation.cache import PredictionCache, open_cache
 from tasks.shared.distillation.teacher import Teacher
+from tasks.shared.distillation.teacher_targets import TeacherTargets, teach, teacher_if_there, teacher_of, view_of
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import center_crop
 from tasks.shared.network.build import build_data
 from tests.tasks.shared.distillation.pupils import CALLS, make_teacher, taught_config
 
 
-def picture(seed: int = 0) -> Tensor:
+def image(seed: int = 0) -> Tensor:
     return torch.from_numpy(np.random.default_rng(seed).integers(0, 255, (3, 40, 50), np.uint8))
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Answers:
-    return keep_answers(tmp_path / "cache", "colours", {}, 4, 6)
+def cache(tmp_path: Path) -> PredictionCache:
+    return open_cache(tmp_path / "cache", "colours", {}, 4, 6)
 
 
-def targets_of(lesson: Lesson, *seeds: int) -> list[Any]:
-    return [{"index": seed, "file": f"{seed}.jpg"} | lesson(seed, picture(seed)) for seed in seeds]
+def targets_of(teacher_targets: TeacherTargets, *seeds: int) -> list[Any]:
+    return [{"index": seed, "file": f"{seed}.jpg"} | teacher_targets(seed, image(seed)) for seed in seeds]
 
 
 def test_a_square_view_is_cut_as_for_evaluation() -> None:
     for crop in ("short_side", "inception"):
-        assert torch.equal(view_of(picture(), (24, 24), crop, 0.8), center_crop(picture(), 24, crop, 0.8))
+        assert torch.equal(view_of(image(), (24, 24), crop, 0.8), center_crop(image(), 24, crop, 0.8))
 
 
 @pytest.mark.parametrize(
     ("crop", "share", "first", "step"),
-    # Columns of a picture 100 high and 200 wide, as 50 x 80: 160 from column 20 on at a scale of 2; half of them; all.
+    # Columns of an image 100 high and 200 wide, as 50 x 80: 160 from column 20 on at a scale of 2; half of them; all.
     [("short_side", 1.0, 20.5, 2.0), ("short_side", 0.5, 60, 1.0), ("inception", 1.0, 0.75, 2.5)],
 )
 def test_a_view_of_another_shape_shows_the_middle(crop: str, share: float, first: float, step: float) -> None:
@@ -49,96 +49,96 @@ def test_a_view_of_another_shape_shows_the_middle(crop: str, share: float, first
     assert (view.float()[0, 25, 2:-2] - expected[2:-2]).abs().max() <= 1.0
 
 
-def test_an_answer_is_asked_for_once(cache: Answers) -> None:
-    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
-    first = targets_of(lesson, 0, 1, 2)
+def test_an_answer_is_asked_for_once(cache: PredictionCache) -> None:
+    teacher_targets = TeacherTargets(make_teacher(), "short_side", 1.0, cache)
+    first = targets_of(teacher_targets, 0, 1, 2)
     assert all(target["view"].shape == (3, 20, 24) and target["view"].dtype == np.uint8 for target in first)
-    assert all(isinstance(target["view"], np.ndarray) for target in first), "no open file for each picture"
-    lesson.answer(first)
+    assert all(isinstance(target["view"], np.ndarray) for target in first), "no open file for each image"
+    teacher_targets.complete(first)
     assert CALLS == [3]
-    mixed = targets_of(lesson, 2, 3, 0)
+    mixed = targets_of(teacher_targets, 2, 3, 0)
     assert ["teacher" in target for target in mixed] == [True, False, True]
-    lesson.answer(mixed)
+    teacher_targets.complete(mixed)
     assert CALLS == [3, 1], "of those alone that are not known"
     assert all(target.keys() == {"index", "file", "teacher"} for target in first + mixed)
     assert torch.equal(mixed[0]["teacher"], first[2]["teacher"]) and torch.equal(
         mixed[2]["teacher"], first[0]["teacher"]
     )
-    lesson.answer(targets_of(lesson, 0, 1, 2, 3))
+    teacher_targets.complete(targets_of(teacher_targets, 0, 1, 2, 3))
     assert CALLS == [3, 1]
 
 
-def test_answers_are_the_teachers_rounded_with_and_without_a_cache(cache: Answers) -> None:
+def test_answers_are_the_teachers_rounded_with_and_without_a_cache(cache: PredictionCache) -> None:
     teacher = make_teacher()
-    views = torch.stack([view_of(picture(seed), (20, 24), "short_side", 1.0) for seed in (0, 1)])
+    views = torch.stack([view_of(image(seed), (20, 24), "short_side", 1.0) for seed in (0, 1)])
     expected = teacher(views).half().float()
     assert not torch.equal(expected, teacher(views))
     for kept in (None, cache, cache):
-        lesson = Lesson(teacher, "short_side", 1.0, kept)
-        targets = targets_of(lesson, 0, 1)
-        lesson.answer(targets, "cpu")
+        teacher_targets = TeacherTargets(teacher, "short_side", 1.0, kept)
+        targets = targets_of(teacher_targets, 0, 1)
+        teacher_targets.complete(targets, "cpu")
         assert torch.equal(torch.stack([target["teacher"] for target in targets]), expected)
         assert targets[0]["teacher"].dtype == torch.float32
 
 
-def test_a_picture_that_has_changed_is_asked_for_again(cache: Answers) -> None:
-    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
-    lesson.answer(targets_of(lesson, 0))
-    changed: Any = {"index": 0, "file": "0.jpg"} | lesson(0, picture(9))
+def test_a_image_that_has_changed_is_asked_for_again(cache: PredictionCache) -> None:
+    teacher_targets = TeacherTargets(make_teacher(), "short_side", 1.0, cache)
+    teacher_targets.complete(targets_of(teacher_targets, 0))
+    changed: Any = {"index": 0, "file": "0.jpg"} | teacher_targets(0, image(9))
     assert "view" in changed
-    lesson.answer([changed])
-    assert "teacher" in lesson(0, picture(9)) and "view" in lesson(0, picture(0))
+    teacher_targets.complete([changed])
+    assert "teacher" in teacher_targets(0, image(9)) and "view" in teacher_targets(0, image(0))
 
 
-def test_a_loader_process_gets_no_teacher(cache: Answers) -> None:
-    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
-    copy = pickle.loads(pickle.dumps(lesson))
-    assert copy.teacher is None and lesson.teacher is not None
-    lesson.answer(targets_of(lesson, 0, 1))
-    assert "teacher" in copy(0, picture(0)), "it sees what the main process has written since"
-    assert np.array_equal(copy(2, picture(2))["view"], lesson(2, picture(2))["view"])
+def test_a_loader_process_gets_no_teacher(cache: PredictionCache) -> None:
+    teacher_targets = TeacherTargets(make_teacher(), "short_side", 1.0, cache)
+    copy = pickle.loads(pickle.dumps(teacher_targets))
+    assert copy.teacher is None and teacher_targets.teacher is not None
+    teacher_targets.complete(targets_of(teacher_targets, 0, 1))
+    assert "teacher" in copy(0, image(0)), "it sees what the main process has written since"
+    assert np.array_equal(copy(2, image(2))["view"], teacher_targets(2, image(2))["view"])
 
 
-def test_answers_can_be_learnt_from_after_inference_mode(cache: Answers) -> None:
-    lesson = Lesson(make_teacher(), "short_side", 1.0, None)
-    targets = targets_of(lesson, 0)
-    lesson.answer(targets)
+def test_answers_can_be_learnt_from_after_inference_mode(cache: PredictionCache) -> None:
+    teacher_targets = TeacherTargets(make_teacher(), "short_side", 1.0, None)
+    targets = targets_of(teacher_targets, 0)
+    teacher_targets.complete(targets)
     weight = torch.ones(6, requires_grad=True)
     (weight * targets[0]["teacher"]).sum().backward()
     assert weight.grad is not None
 
 
 @pytest.mark.parametrize("value", [1e5, -7e4])
-def test_an_answer_beyond_float16_names_the_picture(value: float) -> None:
+def test_an_answer_beyond_float16_names_the_image(value: float) -> None:
     class Loud:
         def to(self, device: torch.device) -> None: ...
         def cost(self) -> None: ...
         def __call__(self, images: Tensor) -> Tensor:
             return images.float().mean((1, 2, 3))[:, None].expand(-1, 2) * 0 + value
 
-    lesson = Lesson(Teacher(Loud(), name="loud", size=(4, 4), content=""), "short_side", 1.0, None)
+    teacher_targets = TeacherTargets(Teacher(Loud(), name="loud", size=(4, 4), content=""), "short_side", 1.0, None)
     with pytest.raises(UserError, match=r"teacher loud: its answer to 3\.jpg is not finite in float16"):
-        lesson.answer(targets_of(lesson, 3))
+        teacher_targets.complete(targets_of(teacher_targets, 3))
 
 
-def test_no_targets_are_no_question(cache: Answers) -> None:
-    lesson = Lesson(make_teacher(), "short_side", 1.0, cache)
-    lesson.answer([])
+def test_no_targets_are_no_question(cache: PredictionCache) -> None:
+    teacher_targets = TeacherTargets(make_teacher(), "short_side", 1.0, cache)
+    teacher_targets.complete([])
     assert CALLS == []
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_taught_training_pictures_have_no_label(folders: Path, tmp_path: Path, workers: int) -> None:
+def test_taught_training_images_have_no_label(folders: Path, tmp_path: Path, workers: int) -> None:
     config = taught_config(folders, tmp_path / "cache", f"data.workers={workers}")
     data = build_data(config)
     before = next(iter(data.train_loader(0)))
-    lessons = teach(data, make_teacher(), config)
+    teacher_targets = teach(data, make_teacher(), config)
     for known in (False, True):
         batches = list(data.train_loader(0))
         for batch in batches:
             added = {"teacher"} if known else {"view", "checksum"}
             assert all(target.keys() == {"file", "size", "index"} | added for target in batch.targets)
-            lessons["train"].answer(batch.targets)
+            teacher_targets["train"].complete(batch.targets)
         assert torch.equal(batches[0].images, before.images), "the student sees what it would without a teacher"
     val = next(iter(data.val_loader()))
     assert all({"label", "class_id", "view"} <= target.keys() for target in val.targets)
@@ -148,8 +148,12 @@ def folder_of(
     root: Path, place: Path, *settings: str, splits: tuple[str, ...] = ("train",), **teacher: Any
 ) -> list[str]:
     config = taught_config(root, place, *settings)
-    lessons = teach(build_data(config), make_teacher(**teacher), config, splits)
-    return [str(lesson.cache.folder) for lesson in lessons.values() if lesson.cache is not None]
+    teacher_targets = teach(build_data(config), make_teacher(**teacher), config, splits)
+    return [
+        str(teacher_targets.cache.folder)
+        for teacher_targets in teacher_targets.values()
+        if teacher_targets.cache is not None
+    ]
 
 
 @pytest.mark.parametrize(
@@ -170,7 +174,7 @@ def test_whatever_changes_an_answer_changes_the_folder(
     assert folder_of(folders, tmp_path, "resolution=64", "data.batch_size=2", "task.dropout=0.1") == kept
 
 
-def test_other_pictures_have_another_folder(folders: Path, tmp_path: Path) -> None:
+def test_other_images_have_another_folder(folders: Path, tmp_path: Path) -> None:
     train, val = folder_of(folders, tmp_path, splits=("train", "val"))
     assert train != val
     assert folder_of(folders, tmp_path, "data.evaluate_on=train", splits=("val",)) == [train]
@@ -181,7 +185,7 @@ def test_other_pictures_have_another_folder(folders: Path, tmp_path: Path) -> No
 def test_data_without_lessons_is_refused(tmp_path: Path) -> None:
     config = taught_config(tmp_path, tmp_path)
     with pytest.raises(
-        UserError, match=r"teacher=colours: data=image_folder cannot be taught; expected pictures such as"
+        UserError, match=r"teacher=colours: data=image_folder cannot be taught; expected images such as"
     ):
         teach(object(), make_teacher(), config)  # type: ignore[arg-type]
 
