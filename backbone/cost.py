@@ -38,7 +38,7 @@ class Cost:
 
     def __str__(self) -> str:
         width = max([len(layer.name) for layer in self.layers] + [5])
-        rows = [f"{'layer':{width}}  {'kind':14} {'output':>16} {'mult-adds':>15} {'weights':>12}"]
+        rows = [f"{'layer':{width}}  {'type':14} {'output':>16} {'mult-adds':>15} {'weights':>12}"]
         for layer in self.layers:
             size = "x".join(map(str, layer.output_size))
             rows.append(f"{layer.name:{width}}  {layer.type:14} {size:>16} {layer.mult_adds:15,} {layer.weights:12,}")

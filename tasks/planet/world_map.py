@@ -41,8 +41,8 @@ def prediction_map(
 ) -> Figure:
     """What a network believes about one photo.
 
-    probabilities: (C,) of the cells, 0 to 1. prediction, truth: latitude and longitude in degrees; between them the great
-    circle, whose length is in the title.
+    probabilities: (C,) of the cells, 0 to 1. prediction, truth: latitude and longitude in degrees. The great circle
+    between them is drawn, and its length is in the title.
     """
     values = np.asarray(probabilities, np.float64)
     if values.shape != (len(cells),) or not values.max() > 0:
@@ -60,9 +60,8 @@ def prediction_map(
         way = _great_circle(prediction, truth)
         axes.add_collection(LineCollection(_on_the_map(way), colors=TRUTH, linewidths=1.2, zorder=4))
         axes.plot(truth[1], truth[0], "o", color=TRUTH, markeredgecolor="white", markersize=9, label="truth", zorder=5)
-    axes.plot(
-        prediction[1], prediction[0], "X", color=PREDICTION, markeredgecolor="white", markersize=10, label="answer", zorder=6
-    )  # fmt: skip
+    axes.plot(prediction[1], prediction[0], "X", color=PREDICTION, markeredgecolor="white", markersize=10,
+              label="prediction", zorder=6)  # fmt: skip
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 

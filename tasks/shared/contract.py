@@ -147,9 +147,9 @@ class Normalize(nn.Module):
 class Task(nn.Module):
     """A backbone with a head: network, loss and decoding, one instance each, plain arguments only.
 
-    Class attributes: `monitored_metrics` are the metrics of `Evaluator.compute` that are drawn over training; the first of them
-    that the evaluator gives picks the best checkpoint (higher is better). `data_type` is the kind of data it learns
-    from. `info` is what such data have of that name.
+    Class attributes: `monitored_metrics` are the metrics of `Evaluator.compute` that are drawn over training. The first
+    of them that the evaluator gives picks the best checkpoint (higher is better). `data_type` is the type of data that
+    it learns from. `info` is what such data have of that name.
 
     Args:
         backbone: a module with `feature_info`, `input_mean`, `input_std`, that returns a dict of maps.
@@ -173,7 +173,7 @@ class Task(nn.Module):
 
     @classmethod
     def count_outputs(cls, data: Data, teacher_dim: int | None) -> int:
-        """`num_classes` of a network that learns from `data`, or from a teacher whose answers have `teacher_dim` numbers."""
+        """`num_classes` of a network for `data`, or for a teacher whose predictions are vectors of `teacher_dim`."""
         return data.num_classes or teacher_dim or 0
 
     def prepare(self, image: Tensor) -> Tensor:

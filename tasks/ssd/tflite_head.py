@@ -58,11 +58,11 @@ def read_head(path: Path) -> TFLiteHead:
     if maps != [layer.source for layer in classes]:
         raise ValueError(f"{path}: boxes and classes are predicted from different maps")
     classes_per_anchor = int(end.options["num_classes"]) + 1
-    for box, op_type in zip(boxes, classes, strict=True):
-        if len(box.bias) % 4 or len(box.bias) // 4 * classes_per_anchor != len(op_type.bias):
+    for box, label in zip(boxes, classes, strict=True):
+        if len(box.bias) % 4 or len(box.bias) // 4 * classes_per_anchor != len(label.bias):
             raise ValueError(
-                f"{path}: {box.operator} gives {len(box.bias)} numbers a location, {op_type.operator} {len(op_type.bias)}; "
-                f"expected 4 and {classes_per_anchor} an anchor"
+                f"{path}: {box.operator} gives {len(box.bias)} numbers a location, {label.operator} gives "
+                f"{len(label.bias)}; expected 4 and {classes_per_anchor} an anchor"
             )
     names = {layer.output: name.removesuffix(".pointwise") for name, layer in trace_body(graph).items()}
     taps = tuple(names[tensor] for tensor in maps if tensor in names)

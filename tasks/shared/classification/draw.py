@@ -17,8 +17,8 @@ def draw_prediction(
 ) -> Image.Image:
     """The image with the best three classes below it, a bar each as long as its probability.
 
-    predictions: (name, probability 0 to 1), best first. truth: the right name; it has the line above the bars. right: which
-    of the answers is right, as names need not be unique; where the truth is known, its bar is green, others are red.
+    predictions: (name, probability 0 to 1), best first. truth: the right name, written above the bars. right: the index
+    of the right prediction, as names need not be unique. Where the truth is known, its bar is green and others are red.
     """
     image = image.convert("RGB")
     if max(image.size) > MOST_ASPECT * min(image.size):  # only the middle of a very long image

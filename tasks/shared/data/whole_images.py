@@ -22,8 +22,8 @@ class WholeImageData(ImageData):
         augment: area, aspect and flip of `TrainCrop`, and `policy` of `CroppedDataset`; None takes training images
             as evaluation does.
         crop, crop_share: how images are cut for evaluation, see `center_crop`.
-        keep_gb: memory for decoded training images, see `DecodedImageCache`; without loader processes alone, as each would
-            keep its own.
+        keep_gb: memory for decoded training images, see `DecodedImageCache`. Only without loader processes, as each
+            would keep its own.
         options: of `ImageData`.
     """
 

@@ -146,8 +146,8 @@ class Teacher:
             or not predictions.shape[1]
         ):
             raise UserError(
-                f"teacher {self.name}: answers 2 images with {tuple(predictions.shape)} numbers of {predictions.dtype}; "
-                "expected floating-point (2, K)"
+                f"teacher {self.name}: answers 2 images with {tuple(predictions.shape)} numbers of "
+                f"{predictions.dtype}; expected floating-point (2, K)"
             )
         return predictions.shape[1]
 

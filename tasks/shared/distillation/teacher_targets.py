@@ -68,8 +68,8 @@ class TeacherTargets:
             predictions = self.teacher(views.to(device))
             if predictions.shape != (len(asked), self.width):
                 raise UserError(
-                    f"teacher {self.teacher.name}: answers {len(asked)} images with {tuple(predictions.shape)} numbers; "
-                    f"expected {(len(asked), self.width)}"
+                    f"teacher {self.teacher.name}: answers {len(asked)} images with {tuple(predictions.shape)} "
+                    f"numbers; expected {(len(asked), self.width)}"
                 )
             for target, prediction in zip(asked, predictions.half().cpu().numpy(), strict=True):
                 if not np.isfinite(prediction).all():

@@ -135,8 +135,8 @@ def _batches(task: Task, files: list[Path]) -> Iterator[Tensor]:
 def write_file(checkpoint: Checkpoint, output: Path, file_format: str) -> None:
     """Write a run's backbone, and a classifier's head, as one safetensors file.
 
-    file_format: "safetensors" for this toolkit's own names and what the network must be built like, or "timm" for timm's
-    names, to load into its `mobilenetv1_100` and the like.
+    file_format: "safetensors" for this toolkit's own names and the settings of the network, or "timm" for timm's names,
+    to load into its `mobilenetv1_100` and the like.
     """
     from safetensors.torch import save
 

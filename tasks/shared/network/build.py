@@ -106,7 +106,7 @@ def check_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
              or weights[n].is_complex()]  # fmt: skip
     if missing or extra or shapes or dtypes:
         parts = [("lacks", missing), ("has, but the network lacks", extra), ("differs in shape", shapes),
-                 ("holds numbers of another kind", dtypes)]  # fmt: skip
+                 ("holds numbers of another type", dtypes)]  # fmt: skip
         listed = "; ".join(f"{what} {len(names)}: {', '.join(names[:3])}" for what, names in parts if names)
         raise UserError(f"{source} does not fit the network that the config describes: {listed}")
 

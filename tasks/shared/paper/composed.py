@@ -1,4 +1,4 @@
-"""What one network costs: by layer, by stage, and by kind of layer."""
+"""What one network costs: by layer, by stage, and by type of layer."""
 
 import math
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def cost_grids(title: str, cost: Cost) -> list[Grid]:
          f"{layer.mult_adds:,}", f"{layer.weights:,}"]
         for layer in cost.layers
     ]  # fmt: skip
-    headers = ("layer", "kind", "output", "times", "mult-adds", "parameters")
+    headers = ("layer", "type", "output", "times", "mult-adds", "parameters")
     note = (
         f"Parameters are weights, without biases and batch norm, as Tables 2 to 11 count; all learnable parameters are "
         f"{cost.parameters:,}, as Table 13 counts."
@@ -40,7 +40,7 @@ def cost_grids(title: str, cost: Cost) -> list[Grid]:
     return [
         Grid(title, headers, _cells([*rows, total])),
         _group_grid("By stage", "stage", cost, stage),
-        _group_grid("By kind of layer, as Table 2", "kind", cost, lambda layer: layer.type, note),
+        _group_grid("By type of layer, as Table 2", "type", cost, lambda layer: layer.type, note),
     ]
 
 
@@ -72,7 +72,7 @@ def _cells(rows: list[list[str]]) -> list[list[Cell]]:
 
 def cost_data(cost: Cost) -> dict[str, Any]:
     """The same as plain data."""
-    groups = {"stages": group(cost, stage), "kinds": group(cost, lambda layer: layer.type)}
+    groups = {"stages": group(cost, stage), "types": group(cost, lambda layer: layer.type)}
     return {
         "mult_adds": cost.mult_adds,
         "weights": cost.weights,
@@ -82,7 +82,7 @@ def cost_data(cost: Cost) -> dict[str, Any]:
             for name, sums in groups.items()
         },
         "layers": [
-            {"name": layer.name, "kind": layer.type, "stage": stage(layer), "output": list(layer.output_size),
+            {"name": layer.name, "type": layer.type, "stage": stage(layer), "output": list(layer.output_size),
              "times": times(layer), "mult_adds": layer.mult_adds, "weights": layer.weights}
             for layer in cost.layers
         ],

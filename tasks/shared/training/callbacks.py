@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def leading(monitored_metrics: Sequence[str], given: Collection[str]) -> str | None:
-    """The metric that tells better from worse: the first of a task's `monitored_metrics` that its evaluator gives, if any."""
+    """The metric that picks the best checkpoint: the first of `monitored_metrics` that the evaluator gives, if any."""
     return next((name for name in monitored_metrics if name in given), None)
 
 
