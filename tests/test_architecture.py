@@ -63,6 +63,11 @@ def test_what_an_extra_installs_is_imported_when_it_is_asked_for(path: Path) -> 
         assert not {name.split(".")[-1] for name in at_once} & set(ASKED_FOR)
 
 
+def test_one_file_knows_the_library_of_cells() -> None:
+    """It is one person's port of Google's, and may have to be changed for another."""
+    assert [path.name for path in SOURCES if "s2rst" in {m.split(".")[0] for m in imported(path)}] == ["s2.py"]
+
+
 # Of tasks/shared, from the bottom up: a package imports those of earlier lines, inside functions too.
 LAYERS = (
     ("errors", "terminal", "samples"),

@@ -1,6 +1,7 @@
 """The pages hold together, and say what is there: tables, links, commands, choices, keys, tools and files."""
 
 import re
+from fnmatch import fnmatch
 from functools import cache
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_architecture_has_every_tool_and_package() -> None:
     assert sorted(listed.split(", ")) == TOOLS
     named = [set(re.findall(r"`(\w+)`", row[0])) for row in table_of(text, "packages, from the bottom up")]
     assert named == [set(layer) - {"errors", "contract"} for layer in LAYERS]
+
+
+SUBJECT = {"model", "head", "loss", "anchors", "rpn", "detect", "crop", "margin", "boxes", "matching", "postprocess"}
+
+
+def test_architecture_says_of_every_larger_part_which_library_was_considered() -> None:
+    rows = table_of(text_of(ROOT / "docs/architecture.md"), "part")
+    named = [name for row in rows for name in re.findall(r"`([\w/.*]+)`", row[0])]
+    parts = [f"*/{name}*" if name.endswith("/") else f"*/{name}" for name in named]
+    for path in (ROOT / "tasks").rglob("*.py"):
+        lines = sum(bool(line.strip()) for line in text_of(path).splitlines())
+        if lines > 50 and path.stem not in SUBJECT:
+            assert any(fnmatch(path.as_posix(), part) for part in parts), f"{path}: {lines} lines"
+    for part in parts:
+        assert any(fnmatch(path.as_posix(), part) for path in (ROOT / "tasks").rglob("*.py")), f"{part}: is no more"
 
 
 @cache

@@ -53,6 +53,47 @@ def test_what_is_said_of_cells_is_what_google_says(level: int) -> None:
     np.testing.assert_allclose(s2.corners(ids), corners, rtol=0, atol=1e-14)
 
 
+def special_leaves() -> np.ndarray:
+    """Poles, the date line, and the sides and corners of the cube's faces, a cell on either side."""
+    places: list[tuple[float, float]] = [(90, 0), (-90, 0), (90, 135), (67, 180), (-67, 180)]
+    places += [(0, 180), (0, float(np.nextafter(180, 0))), (0, -180 + 1e-7)]
+    corner = float(np.degrees(np.arctan(1 / np.sqrt(2))))
+    for turn in (-135, -45, 45, 135):
+        places += [(lat + step, turn + step) for lat in (-corner, 0, corner) for step in (-1e-7, 0, 1e-7)]
+    return s2.leaf_ids(*np.array(places, float).T)
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 9, 23, 29, 30])
+def test_neighbours_are_googles(level: int) -> None:
+    """At poles, over the date line, and around the cube's corners, where three cells meet."""
+    ids = np.unique(s2.ancestors(np.concatenate([special_leaves(), s2.leaf_ids(*anywhere(100).T)]), level))
+    beside, owners = s2.same_level_neighbours(ids)
+    counts = set()
+    for k, cell in enumerate(ids.tolist()):
+        theirs = {each.id() for each in google.S2CellId(cell).GetAllNeighbors(level)} - {cell}
+        assert set(beside[owners == k].tolist()) == theirs, hex(cell)
+        counts.add(len(theirs))
+    assert counts == {0: {4}, 1: {7}}.get(level, {7, 8})
+
+
+@pytest.mark.parametrize("level", [0, 1, 2, 9, 16])
+def test_corners_enclose_googles_areas_and_centres(level: int) -> None:
+    """By spherical excess, of two triangles; the areas of a level's cells make a sphere."""
+    ids = np.unique(s2.ancestors(special_leaves(), level)) if level > 2 else s2.all_of_level(level)
+    corners, areas = s2.corners(ids), np.zeros(len(ids))
+    for a, b, c in ((0, 1, 2), (0, 2, 3)):
+        p, q, r = (corners[:, k] for k in (a, b, c))
+        solid = np.einsum("ij,ij->i", p, np.cross(q, r))
+        assert (solid > 0).all(), "counterclockwise"
+        pairs = sum(np.einsum("ij,ij->i", x, y) for x, y in ((p, q), (q, r), (r, p)))
+        areas += 2 * np.arctan2(solid, 1 + pairs)
+    theirs = [google.S2Cell(google.S2CellId(cell)).ExactArea() for cell in ids.tolist()]
+    np.testing.assert_allclose(areas, theirs, rtol=1e-6 if level < 12 else 1e-4)
+    if level <= 2:
+        assert areas.sum() == pytest.approx(4 * np.pi, rel=1e-12)
+    assert s2.ancestors(s2.leaf_ids(*s2.centres(ids).T), level).tolist() == ids.tolist(), "a centre lies in its cell"
+
+
 @pytest.mark.parametrize("token", ["", "X", "zz", "89C25", "89c250", "1234567890abcdef0"])
 def test_what_is_no_token_is_told(token: str) -> None:
     with pytest.raises(ValueError, match=f"'{token}' is no token"):
