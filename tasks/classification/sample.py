@@ -102,7 +102,7 @@ def _two_tones(rng: np.random.Generator) -> Array:
 
 
 def _draw_thing(rng: np.random.Generator, image: Image.Image, name: str, centre: Array, radius: float) -> None:
-    """Draw a thing of class `name` over `picture`, around `centre` (x, y), its longer axis twice `radius`; pixels."""
+    """Draw a thing of class `name` over `image`, around `centre` (x, y), its longer axis twice `radius`; pixels."""
     left, top = (math.floor(middle - radius * MARGIN) for middle in centre)
     pixels = np.arange(math.ceil(2 * radius * MARGIN) + 1, dtype=np.float32) + 0.5
     across, down = pixels + (left - float(centre[0])), pixels[:, None] + (top - float(centre[1]))

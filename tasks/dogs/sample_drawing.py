@@ -181,7 +181,7 @@ def _coat(rng: np.random.Generator, width: int, height: int) -> tuple[Array, tup
 
 
 def _draw_dog(rng: np.random.Generator, image: Image.Image, ears: str, tail: str) -> Array:
-    """Draw a dog over the middle of `picture`; return its box (left, top, right, bottom) in pixels."""
+    """Draw a dog over the middle of `image`; return its box (left, top, right, bottom) in pixels."""
     groups = _dog(rng, ears, tail)
     turn, side = rng.uniform(-TURN, TURN), rng.choice([-1, 1])
     stretch = math.exp(rng.uniform(-0.08, 0.08))

@@ -68,7 +68,7 @@ class GeotaggedData(WholeImageData):
 
 
 class PlaceDataset(Dataset):
-    """What `pictures` gives, with the targets' places.
+    """What `images` gives, with the targets' places.
 
     beside: for each cell the cells that touch it, (K,) int64, which targets then have as `neighbours`.
     """

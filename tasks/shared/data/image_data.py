@@ -55,7 +55,7 @@ class ImageDataset(Dataset):
 class ImageData:
     """Training and validation images, see `tasks.shared.contract.Data`.
 
-    A subclass sets `kind` and `info`, and gives `num_classes`, `picture` and a data set for each split.
+    A subclass sets `data_type` and `info`, and gives `num_classes`, `image` and a data set for each split.
 
     Args:
         resolution: side in pixels of the square that the network is given.

@@ -92,7 +92,7 @@ def _place(
 def _draw_object(
     rng: np.random.Generator, image: Image.Image, boxes: list[np.ndarray], spare: list[float]
 ) -> dict | None:
-    """Draw one object over `picture`; return its COCO annotation without the two ids, None without room."""
+    """Draw one object over `image`; return its COCO annotation without the two ids, None without room."""
     number, _, middle, loops, texture = KINDS[rng.integers(len(KINDS))]
     turn, aspect = rng.uniform(0, 2 * np.pi), rng.uniform(0.7, 1.4) ** 0.5
     to_image = np.array([(math.cos(turn), -math.sin(turn)), (math.sin(turn), math.cos(turn))]) * (aspect, 1 / aspect)

@@ -83,7 +83,7 @@ class FaceData(WholeImageData):
 
 
 class FaceDataset(Dataset):
-    """What `pictures` gives, with what is known of the faces unless `labelled` is False."""
+    """What `images` gives, with what is known of the faces unless `labelled` is False."""
 
     def __init__(self, images: CroppedDataset, faces: Faces, labelled: bool = True):
         self.images, self.labelled, self.people = images, labelled, faces.images.labels
