@@ -217,6 +217,10 @@ def test_the_tools_take_it(project: Path, masks: Path, tmp_path: Path) -> None:
     assert len(answers) == 8 and answers[0]["answer"].keys() == {"background", "red", "blue"}
     cost = tool("cost", search, "task=segmentation", "backbone=mobilenet_v2", "num_classes=3", "format=json")
     assert cost.returncode == 0 and json.loads(cost.stdout)["task"] == "segmentation", cost.stderr
+    small = ["data.root=sample", "data.train=4", "data.val=2", "data.workers=0", "resolution=64", "task.proposals=5"]
+    other = tool("train", search, "task=faster_rcnn", "backbone=mobilenet_v2", *small, "trainer=cpu",
+                 "trainer.max_epochs=1", "output=other")  # fmt: skip
+    assert other.returncode == 0, "with a recipe, which asks for the backbone's keys inside Hydra's job" + other.stderr
     longer = tool("train", "resume=run", "trainer.max_epochs=16")
     assert longer.returncode == 0, longer.stderr
 
