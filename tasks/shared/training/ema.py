@@ -1,6 +1,7 @@
 """An exponential moving average of a network's weights."""
 
 import copy
+from functools import lru_cache
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 Network = TypeVar("Network", bound=nn.Module)
+averaging = lru_cache(1)(get_ema_multi_avg_fn)  # after the warm-up it is the same at every step
 
 
 def _forget_count(ema: nn.Module, _: Any) -> None:
@@ -42,7 +44,7 @@ class Ema(nn.Module, Generic[Network]):
         averaged = [*self.network.parameters(), *self.network.buffers()]
         pairs = list(zip(averaged, trained, strict=True))
         floating = [(a, t) for a, t in pairs if a.is_floating_point()]
-        get_ema_multi_avg_fn(decay)([a for a, _ in floating], [t for _, t in floating], None)  # in one operator
+        averaging(decay)([a for a, _ in floating], [t for _, t in floating], None)  # in one operator
         for a, t in pairs:
             if not a.is_floating_point():
                 a.copy_(t)
