@@ -1,6 +1,7 @@
 """Every mistake of a user ends in one clear message, and leaves nothing behind."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,8 @@ import torch
 
 from tasks.shared.config.compose import groups
 from tests.tools.conftest import TINY, TOOLS, Tool
+
+NAMES = {"half a sign": "\ud800", "a long name": "n" * 2000}  # of a class, which no checkpoint may hold
 
 
 @pytest.fixture
@@ -36,6 +39,11 @@ def edit(root: Path, change: str) -> None:
     elif change == "outside":
         content["annotations"][0]["bbox"] = [500, 500, 10, 10]
         path.write_text(json.dumps(content))
+    elif change in NAMES:
+        for file in root.rglob("instances_*.json"):  # the same ones for both splits
+            content = json.loads(file.read_text())
+            content["categories"][0]["name"] = NAMES[change]
+            file.write_text(json.dumps(content))
     elif change == "missing image":
         (root / "train2017/000000001004.jpg").unlink()
     elif change == "truncated image":
@@ -58,6 +66,8 @@ def train_on(root: Path) -> list[str]:
         ("no coco", ["instances_train2017.json", "images, annotations, categories", "shapes"]),
         ("no boxes", ["instances_train2017.json", "no boxes at all"]),
         ("outside", ["instances_train2017.json", "wholly outside", "ids 1"]),
+        ("half a sign", ["data=coco", "info.class_names has a text that is no UTF-8"]),
+        ("a long name", ["data=coco", "info.class_names has one too large; expected 1,000 characters"]),
         ("missing image", ["000000001004.jpg", "missing", "data.on_corrupt=skip"]),
         ("missing folder", ["train2017", "no such folder"]),
         ("truncated image", ["train2017/000000001004.jpg", "truncated", "data.on_corrupt=skip"]),
@@ -217,3 +227,13 @@ finally:
     assert ("Choices" in shown.stdout) == (taken is not None)
     typo = subprocess.run([sys.executable, "-c", code, "trainr.max_epochs=1"], capture_output=True, text=True)
     assert typo.returncode == 1 and typo.stderr.startswith("error: ") and "Traceback" not in typo.stderr
+
+
+def test_a_path_that_is_no_utf8_is_told_where_a_run_keeps_it(coco_root: Path, tool: Tool, tmp_path: Path) -> None:
+    """Its own folder it does not keep."""
+    odd = coco_root.with_name(os.fsdecode(b"caf\xe9"))
+    assert tool("train", *train_on(coco_root), f"output={odd}/run").status == 0
+    assert tool("eval", f"checkpoint={odd}/run", f"output={tmp_path}/scores").status == 0
+    answer = tool("train", *train_on(coco_root.rename(odd / "data")), f"output={tmp_path}/run")
+    assert answer.status == 1 and r"caf\xe9/data: is no UTF-8, which a run's files" in answer.message, answer.message
+    assert not (tmp_path / "run").exists()

@@ -25,7 +25,7 @@ from tasks.shared.config.compose import (
     run_config,
 )
 from tasks.shared.config.consent import hear
-from tasks.shared.config.paths import PLACES, absolute, check_exists, check_places
+from tasks.shared.config.paths import PLACES, absolute, check_exists, check_places, check_utf8
 from tasks.shared.config.stage_configs import NOT_OF_A_RUN, with_stages
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import probe_file, probe_folder
@@ -90,7 +90,9 @@ def _train_job(config: DictConfig, keys: DictConfig) -> None:
     own = {key: value for key, value in job.items() if key not in NOT_OF_A_RUN}
 
     def settle(folder: Path) -> dict[str, Any]:
-        return absolute(with_stages(own, job_overrides(), folder))
+        settled = absolute(with_stages(own, job_overrides(), folder))
+        check_utf8(settled | ({"output": str(folder.absolute())} if settled["stages"] else {}))
+        return settled
 
     with run_folder(job, settle) as (settled, output), stoppable(output, settled), going_on_from(output):
         for name, stage in {**settled["stages"], "this run": settled}.items():

@@ -13,6 +13,7 @@ from tasks.shared.config.paths import PLACES
 from tasks.shared.config.targets import renamed
 from tasks.shared.config.types import FREE, NONE, expected_type
 from tasks.shared.errors import UserError
+from tasks.shared.files.reading import is_utf8
 
 NETWORK = ("task", "backbone", "trainer")  # nodes that every carried config has
 OTHERS = ("data", "optim", "init", "freeze", "teacher", "stages")  # and those that it may have
@@ -91,6 +92,14 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
     """Raise UserError naming source and key where `info` and `num_classes` of a checkpoint are not what data tell."""
     if not isinstance(num_classes, int) or isinstance(num_classes, bool) or not 0 <= num_classes < 2**31:
         raise UserError(f"{source}: num_classes={_shown(num_classes)}; expected a whole number from 0")
+    check_names(info, source)
+    for key in ("class_names", "class_ids", "category_ids"):
+        if info.get(key) is not None and len(info[key]) != num_classes:
+            raise UserError(f"{source}: info.{key} has {len(info[key])} of them; expected num_classes, {num_classes}")
+
+
+def check_names(info: Any, source: str) -> None:
+    """Raise UserError naming source and key for an `info` that no checkpoint may hold, of data before they are used."""
     if not isinstance(info, dict) or not all(isinstance(key, str) for key in info):
         raise UserError(f"{source}: its info is {_shown(info)}; expected a dict of what the data tell of their classes")
     for key, item_type, what in (
@@ -104,8 +113,8 @@ def check_info(info: Any, num_classes: Any, source: str) -> None:
             raise UserError(f"{source}: info.{key}={_shown(value)}; expected a list of {what}")
         if any(len(each) > NAME if isinstance(each, str) else abs(each) >= 1 << 62 for each in value):
             raise UserError(f"{source}: info.{key} has one too large; expected {NAME:,} characters or 62 bits at most")
-        if key != "attributes" and len(value) != num_classes:
-            raise UserError(f"{source}: info.{key} has {len(value)} of them; expected num_classes, {num_classes}")
+        if not all(is_utf8(each) for each in value if isinstance(each, str)):
+            raise UserError(f"{source}: info.{key} has a text that is no UTF-8; expected names that files hold")
     if not isinstance(info.get("cells"), dict | None):
         raise UserError(f"{source}: info.cells={_shown(info['cells'])}; expected cells of tools/prepare_planet.py")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.shared.errors import UserError
+from tasks.shared.files.reading import is_utf8
 from tasks.shared.terminal.escaped import printable
 
 # Of a run's config, and what should be there. What may be a pattern, or lie in data.root, is left to its reader.
@@ -70,6 +71,18 @@ def absolute(config: dict[str, Any]) -> dict[str, Any]:
     if isinstance(output := config.get("output"), str):  # of a stage that is kept
         made["output"] = _absolute(output)
     return made
+
+
+def check_utf8(config: Mapping[str, Any], above: str = "") -> None:
+    """Raise UserError naming the key of a value that is no UTF-8: no config.yaml and no checkpoint could be read again
+    that holds it."""
+    for name, value in config.items():
+        key, texts = f"{above}{name}", value if isinstance(value, list) else [value]
+        if isinstance(value, dict):
+            check_utf8(value, f"{key}.")
+        elif any(isinstance(each, str) and not is_utf8(each) for each in texts):
+            told = printable(value) if isinstance(value, str) else ascii(value)
+            raise UserError(f"{key}={told}: is no UTF-8, which a run's files are in; rename it, or give a link to it")
 
 
 def _in_root(config: dict[str, Any], value: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tasks.shared.errors import UserError
 from tasks.shared.files.packing import packed
-from tasks.shared.files.reading import shown
+from tasks.shared.files.reading import is_utf8, shown
 
 SHOWN = 20  # how many offenders a message lists
 NUMBERS = {"id", "image_id", "category_id", "height", "width"}
@@ -115,7 +115,7 @@ def load_coco_json(path: Path) -> dict[str, Any]:
                 ):
                     expected = "a whole number" + (" of pixels" if side else "")
                     raise UserError(f"{path}: {key}[{index}]: {name}={shown(entry[name])}; expected {expected}")
-            if key == "images" and not isinstance(entry["file_name"], str):
+            if key == "images" and not (isinstance(entry["file_name"], str) and is_utf8(entry["file_name"])):
                 raise UserError(f"{path}: {key}[{index}]: file_name={shown(entry['file_name'])}; expected a text")
     for annotation in content["annotations"]:
         bbox = annotation["bbox"]
@@ -139,7 +139,7 @@ def read_annotations(path: Path) -> CocoAnnotations:
     content = load_coco_json(path)
     images, annotations = content["images"], [a for a in content["annotations"] if not a["iscrowd"]]
     categories = sorted(content["categories"], key=lambda c: c["id"])
-    category_ids = [c["id"] for c in categories]
+    category_ids = [int(c["id"]) for c in categories]
     image_ids = np.array([i["id"] for i in images], dtype=np.int64)
     problems = _doubled(image_ids.tolist(), "image id") + _doubled(category_ids, "category id")
     problems += _doubled([a["id"] for a in content["annotations"]], "annotation id")

@@ -88,6 +88,11 @@ def whole_number(text: str | bytes) -> int | None:
     return int(text) if text.isascii() and text.isdigit() and len(text) <= DIGITS else None
 
 
+def is_utf8(text: str) -> bool:
+    """Whether a file can hold it: JSON and YAML may name halves of signs by their numbers."""
+    return not any("\ud800" <= sign <= "\udfff" for sign in text)
+
+
 def shown(value: object) -> str:
     """A value of a stranger's file for a message: cut, and one line."""
     return " ".join(reprlib.repr(value).split())[:120]

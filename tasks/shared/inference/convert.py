@@ -14,6 +14,7 @@ from torch import Tensor
 from backbone import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, read_weights
+from tasks.shared.config.carried import check_names
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import read_classes
@@ -90,6 +91,7 @@ def write_run(
     task_type: type[Task] = task_class(config)
     try:
         info = task_type.published_info(published, classes)
+        check_names(info, "classes")
         task = build_task(config, max(len(info.get("class_names", [])), 2)).eval()
         task.load_published(published)
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tasks.shared.config.carried import check_names
 from tasks.shared.config.targets import target_of
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError, check_count
@@ -41,7 +42,9 @@ def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val"))
         raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
     for key in ("batch_size", "val_batch_size"):
         check_count(f"data.{key}", node.get(key, 1))
-    return construct("data", _without("choice", node), resolution=_resolution(config), splits=tuple(splits))
+    data: Data = construct("data", _without("choice", node), resolution=_resolution(config), splits=tuple(splits))
+    check_names(data.info, f"data={node.get('choice')}")
+    return data
 
 
 def build_task(config: dict[str, Any], num_classes: int) -> Task:

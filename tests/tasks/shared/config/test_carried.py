@@ -144,6 +144,7 @@ def test_configs_that_are_none_and_those_without_an_end(plain_config: dict[str, 
         ({"class_names": "ab"}, 2, r"info\.class_names='ab'"), ({"class_names": [1, 2]}, 2, r"info\.class_names"),
         ({"class_names": ["a"]}, 2, r"info\.class_names has 1 of them; expected num_classes, 2"),
         ({"category_ids": ["1", "2"]}, 2, r"info\.category_ids.*whole numbers"),
+        ({"class_names": ["a", "\ud800"]}, 2, r"info\.class_names has a text that is no UTF-8"),
         ({"attributes": {"a": 1}}, 1, r"info\.attributes"), ({"cells": "x"}, 2, r"info\.cells='x'"),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tasks.shared.config.compose import compose_config, groups
-from tasks.shared.config.paths import PLACES, check_exists, check_places
+from tasks.shared.config.paths import PLACES, check_exists, check_places, check_utf8
 from tasks.shared.errors import UserError
 
 
@@ -62,3 +62,16 @@ def keys_of(node: Any, prefix: str = "") -> set[str]:
         if hasattr(child, "keys") and not child._is_none() and not child._is_missing():
             keys |= keys_of(child, f"{prefix}{name}.")
     return keys
+
+
+def test_values_that_are_no_utf8_are_told_by_their_key() -> None:
+    check_utf8({"seed": 0, "data": {"root": "é", "taps": ["a", 1, None]}})
+    configs: dict[str, dict[str, Any]] = {
+        "data.root": {"data": {"root": "caf\udce9"}},
+        "stages.a.teacher.path": {"seed": 0, "stages": {"a": {"teacher": {"path": "caf\udce9"}}}},
+    }
+    for key, config in configs.items():
+        with pytest.raises(UserError, match=rf"^{key}=caf\\xe9: is no UTF-8"):
+            check_utf8(config)
+    with pytest.raises(UserError, match=r"^a="):
+        check_utf8({"a": ["\udce9"]})

@@ -128,6 +128,7 @@ def put(key: str, index: int, field: str, value: Any) -> Callable[[dict], object
         (put("images", 0, "width", None), "images[0]: width=None; expected a whole number"),
         (put("annotations", 3, "category_id", "car"), "annotations[3]: category_id='car'; expected a whole number"),
         (put("images", 2, "file_name", 900), "images[2]: file_name=900; expected a text"),
+        (put("images", 2, "file_name", "\ud800.jpg"), "images[2]: file_name='\\ud800.jpg'; expected a text"),
         (put("annotations", 1, "bbox", [1, 2, 3]), "annotation 12: bbox=[1, 2, 3]; expected [x, y, width, height]"),
         (put("annotations", 1, "bbox", "1 2 3 4"), "annotation 12: bbox=1 2 3 4"),
         (put("annotations", 1, "bbox", [1, 2, None, 4]), "annotation 12: bbox=[1, 2, None, 4]"),
