@@ -100,6 +100,45 @@ def test_packages_of_shared_import_those_below_them_alone() -> None:
     print(f"{len(loose)} loose files, {len(level) - len(loose)} packages, {len(edges)} edges between them")
 
 
+RAW = {"config", "composed", "run", "job", "stage", "node", "keys"}  # what raw configs are called
+KEYS = {folder.name for folder in (ROOT / "configs").iterdir()} | {"resolution", "seed", "output", "init", "freeze"}
+MOST_RAW = 6  # files that take them apart; below `commands` configs are dataclasses
+
+
+def reads_raw_config(path: Path) -> bool:
+    """Whether a file reads keys by their names, of a config as plain data or as composed, or of a node's arguments."""
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+            if isinstance(node.slice.value, str) and name_of(node.value) in RAW:
+                return True
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "get":
+            of = node.func.value
+            if name_of(of) in RAW or (isinstance(of, ast.Attribute) and of.attr == "arguments"):
+                return True
+        elif isinstance(node, ast.FunctionDef):
+            composed = {a.arg for a in node.args.args if a.annotation and "DictConfig" in ast.unparse(a.annotation)}
+            if any(isinstance(n, ast.Attribute) and name_of(n.value) in composed and n.attr in KEYS
+                   for n in ast.walk(node)):  # fmt: skip
+                return True
+    return False
+
+
+def name_of(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def test_few_files_read_a_raw_config() -> None:
+    raw = [str(p.relative_to(ROOT)) for p in SOURCES if not p.is_relative_to(ROOT / "backbone") and reads_raw_config(p)]
+    print(f"{len(raw)} files read a raw config: {', '.join(raw)}")
+    assert len(raw) <= MOST_RAW, raw
+
+
+def test_the_command_line_is_read_once_and_never_written() -> None:
+    """What processes and libraries have to be told, they are told by arguments and the environment."""
+    assert [p.name for p in SOURCES if "sys.argv" in p.read_text()] == ["cli.py"]
+
+
 def test_the_core_imports_no_paper_and_no_benchmark() -> None:
     """What shows the paper's tables and what measures speed may go, and nothing else changes."""
     extras = ("paper", "benchmark")

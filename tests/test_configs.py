@@ -8,11 +8,13 @@ import torch
 from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain
+from tasks.shared.config.typed import plain_of
 from tasks.shared.contract import Task
 from tasks.shared.network.build import build_data, build_task, check_data_type, task_class
 from tasks.shared.training.callbacks import leading
 from tasks.shared.training.module import TrainingModule
 from tasks.shared.training.optim import make_optimizer, make_schedule
+from tasks.shared.training.settings import run_of
 
 TASKS = groups()["task"]
 CHOICES = [f"{group}={name}" for group in groups() if group not in ("task", "recipe") for name in groups()[group]]
@@ -64,9 +66,10 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[dict[str, Any],
     """Config, data and network of each task on its sample data, small."""
     sample = [f"data.root='{tmp_path}/sample'", "data.train=4", "data.val=4", "resolution=64"]
     config = compose(f"task={request.param}", *SMALL, *sample)
-    data = build_data(config)
-    task = build_task(config, task_class(config).count_outputs(data, None))
-    check_data_type(task, data, config)
+    run = run_of(config)
+    data = build_data(run.data, run.resolution)
+    task = build_task(run.network, task_class(run.task).count_outputs(data, None))
+    check_data_type(task, data, run.task.name, run.data_name)
     return config, data, task
 
 
@@ -100,14 +103,14 @@ def test_a_task_keeps_the_contract(run: tuple[dict[str, Any], Any, Task]) -> Non
 def test_a_checkpoint_holds_plain_data(run: tuple[dict[str, Any], Any, Task], tmp_path: Path) -> None:
     config, data, task = run
     module = TrainingModule(
-        task, task.evaluator(data, data.info), config, data.info, data.num_classes, data.train_loader(0), ema_decay=0.9
+        task, task.evaluator(data, data.info), run_of(config), data.info, data.num_classes, data.train_loader(0)
     )
     content: dict[str, Any] = {"state_dict": module.state_dict()}
     module.on_save_checkpoint(content)
     torch.save(content, tmp_path / "x.ckpt")
     loaded = torch.load(tmp_path / "x.ckpt", weights_only=True)
     assert loaded["mobilenet_toolkit"] == {
-        "config": config,
+        "config": plain_of(run_of(config)),
         "info": data.info,
         "num_classes": data.num_classes,
         "next_epoch": 0,

@@ -23,6 +23,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.network.build import build_data, build_task, task_class
 from tasks.shared.network.fused import prepare_for_inference
 from tasks.shared.network.timm_backbone import TimmBackbone
+from tasks.shared.training.settings import RunConfig, run_of
 from tests.markdown import commands, files_given, text_of
 from tests.test_configs import SMALL, TASKS
 from tests.test_configs import test_a_task_keeps_the_contract as keeps_the_contract
@@ -78,11 +79,11 @@ def masks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def composed(project: Path, *settings: str) -> dict[str, Any]:
-    return plain(compose_config("train", [f"hydra.searchpath=['file://{project}/configs']", *settings]))
+def composed(project: Path, *settings: str) -> RunConfig:
+    return run_of(plain(compose_config("train", [f"hydra.searchpath=['file://{project}/configs']", *settings])))
 
 
-def segmentation(project: Path, masks: Path, *settings: str) -> dict[str, Any]:
+def segmentation(project: Path, masks: Path, *settings: str) -> RunConfig:
     small = [setting for setting in SMALL if "alpha" not in setting]
     return composed(project, "task=segmentation", f"data.root='{masks}'", "resolution=64", *small, *settings)
 
@@ -111,16 +112,16 @@ def test_the_task_keeps_the_contract(backbone: str, project: Path, masks: Path) 
     """That which the toolkit's own tasks are held to, in its own words."""
     small = ["backbone.name=mobilenetv2_035"] if backbone == "timm" else ["backbone.alpha=0.25"]
     config = segmentation(project, masks, f"backbone={backbone}", *small)
-    data = build_data(config)
-    task = build_task(config, task_class(config).count_outputs(data, None))
-    keeps_the_contract((config, data, task))
+    data = build_data(config.data, config.resolution)
+    task = build_task(config.network, task_class(config.task).count_outputs(data, None))
+    keeps_the_contract(({}, data, task))
     assert count_cost(task, 64).mult_adds > 0
 
 
 def test_answers_are_worked_out_by_hand(project: Path, masks: Path, tmp_path: Path) -> None:
     config = segmentation(project, masks)
-    data = build_data(config)
-    task: Any = build_task(config, 3)
+    data = build_data(config.data, config.resolution)
+    task: Any = build_task(config.network, 3)
     evaluator: Any = task.evaluator(data, data.info)
     targets = [target for batch in data.val_loader() for target in batch.targets]
     for target in targets:  # all of it background
@@ -142,14 +143,15 @@ def test_answers_are_worked_out_by_hand(project: Path, masks: Path, tmp_path: Pa
 
 def test_wrong_masks_are_told(project: Path, masks: Path, tmp_path: Path) -> None:
     (tmp_path / "few.txt").write_text("background\n")
-    data = build_data(segmentation(project, masks, f"data.classes='{tmp_path}/few.txt'"))
+    config = segmentation(project, masks, f"data.classes='{tmp_path}/few.txt'")
+    data = build_data(config.data, config.resolution)
     with pytest.raises(UserError, match=r"\.png: value 1; expected 0 to 0, or 255"):
         next(iter(data.val_loader()))
     (tmp_path / "train/images").mkdir(parents=True)
     Image.new("RGB", (9, 9)).save(tmp_path / "train/images/a.jpg")
     config = segmentation(project, tmp_path, f"data.classes='{tmp_path}/few.txt'")
     with pytest.raises(UserError, match=r"1 images have no mask: .*a\.jpg"):
-        build_data(config, splits=("train",))
+        build_data(config.data, config.resolution, splits=("train",))
 
 
 def test_the_backbone_is_mobilenet_v2(project: Path) -> None:
@@ -164,7 +166,7 @@ def test_the_backbone_is_mobilenet_v2(project: Path) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_the_backbone_goes_under_every_head(task: str, project: Path) -> None:
     config = composed(project, f"task={task}", "backbone=mobilenet_v2", "backbone.alpha=0.25", "resolution=64")
-    network = build_task(config, 5)
+    network = build_task(config.network, 5)
     images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     with torch.no_grad():
         trained, before = network.train()(images), network.eval()(images)
@@ -183,8 +185,8 @@ def test_the_backbone_goes_under_every_head(task: str, project: Path) -> None:
 def test_the_backbone_trains_under_every_head(task: str, project: Path, tmp_path: Path) -> None:
     sample = [f"data.root='{tmp_path}/sample'", "data.train=4", "data.val=4", "resolution=64"]
     config = composed(project, f"task={task}", "backbone=mobilenet_v2", *SMALL, *sample)
-    data = build_data(config)
-    keeps_the_contract((config, data, build_task(config, task_class(config).count_outputs(data, None))))
+    data = build_data(config.data, config.resolution)
+    keeps_the_contract(({}, data, build_task(config.network, task_class(config.task).count_outputs(data, None))))
 
 
 @pytest.mark.slow

@@ -17,19 +17,18 @@ same.
 
 import sys
 
+from tasks.shared.benchmark.settings import BenchmarkConfig
 from tasks.shared.benchmark.suite import run_suites
 from tasks.shared.commands.cli import run_tool
-from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.config.compose import own_config
+from tasks.shared.config.typed import typed
 from tasks.shared.images.limits import set_max_megapixels
 
 
 def benchmark(arguments: list[str]) -> None:
-    values = quote_paths(arguments)
-    check_keys(parse_overrides(values), compose_config("benchmark", []))
-    options = plain(compose_config("benchmark", values))
-    set_max_megapixels(options.pop("max_megapixels"))
-    different = run_suites(**options)
-    if different:
+    config = typed(BenchmarkConfig, own_config("benchmark", arguments))
+    set_max_megapixels(config.max_megapixels)
+    if different := run_suites(config):
         sys.exit(f"error: not the same answers: {'; '.join(different)}")
 
 

@@ -8,18 +8,18 @@ Costs are counted on each run's network. Prints a table of the runs.
 """
 
 from tasks.shared.commands.cli import run_tool
-from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.config.compose import own_config
 from tasks.shared.config.paths import check_exists
+from tasks.shared.config.typed import typed
+from tasks.shared.paper.settings import FiguresConfig
 
 
 def figures(arguments: list[str]) -> None:
-    values = quote_paths(arguments)
-    check_keys(parse_overrides(values), compose_config("figures", []))
-    keys = plain(compose_config("figures", values))
-    check_exists("runs", keys["runs"], "folder")
+    config = typed(FiguresConfig, own_config("figures", arguments))
+    check_exists("runs", config.runs, "folder")
     from tasks.shared.paper.figures import draw_figures
 
-    draw_figures(**keys)
+    draw_figures(config)
 
 
 if __name__ == "__main__":

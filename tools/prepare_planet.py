@@ -8,19 +8,19 @@ A cell of S2's quadtree is split while it holds more than max_photos, and droppe
 Writes the cells, and a map of them beside (.png).
 """
 
+from tasks.planet.settings import PreparePlanetConfig
 from tasks.shared.commands.cli import run_tool
-from tasks.shared.config.compose import check_keys, compose_config, parse_overrides, plain, quote_paths
+from tasks.shared.config.compose import own_config
 from tasks.shared.config.paths import check_exists
+from tasks.shared.config.typed import typed
 
 
 def prepare_planet(arguments: list[str]) -> None:
-    values = quote_paths(arguments)
-    check_keys(parse_overrides(values), compose_config("prepare_planet", []))
-    keys = plain(compose_config("prepare_planet", values))
-    check_exists("source", keys["source"], "file")
+    config = typed(PreparePlanetConfig, own_config("prepare_planet", arguments))
+    check_exists("source", config.source, "file")
     from tasks.planet.prepare import prepare
 
-    prepare(**keys)
+    prepare(config)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,9 @@ from tasks.shared.network.runtime import keep_heap
 from tasks.shared.training.callbacks import Checkpoints
 from tasks.shared.training.ema import Ema
 from tasks.shared.training.module import TrainingModule
-from tasks.shared.training.optim import make_optimizer
+from tasks.shared.training.optim import optimizer_of
 from tasks.shared.training.quiet import quiet_lightning
+from tasks.shared.training.settings import RunConfig, run_of
 from tasks.shared.training.train import make_trainer
 
 STEPS = 10  # a round: Lightning writes its logs every so many
@@ -41,17 +42,18 @@ def run_suite(options: Options, **keys: Any) -> Suite:
     """
     with TemporaryDirectory() as folder:
         changes = {"data.root": f"{folder}/sample", "trainer.val_every_epochs": 1000, "trainer.max_epochs": 1000} | keys
-        config = plain(compose_config("train", ["task=classification", *(f"{k}={v}" for k, v in changes.items())]))
+        overrides = ["task=classification", *(f"{k}={v}" for k, v in changes.items())]
+        config = run_of(plain(compose_config("train", overrides)))
         (Path(folder) / "checkpoints").mkdir()
         keep_heap()
-        data = build_data(config)
+        data = build_data(config.data, config.resolution)
         steps = Steps(STEPS * options.rounds)
         with quiet_lightning():
             module, trainer = _make(config, data, Path(folder))
             trainer.callbacks.append(steps)  # type: ignore[attr-defined]
             trainer.fit(module, val_dataloaders=data.val_loader(shard=True))
-    batch, resolution = config["data"]["batch_size"], config["resolution"]
-    case = f"task=classification, {batch} images of {resolution} pixels"
+    batch = module.loader.batch_sampler.batch_size  # type: ignore[union-attr]
+    case = f"task=classification, {batch} images of {config.resolution} pixels"
     results = []
     for name, timed in (("first epoch", steps.first), ("later epochs", steps.later)):
         if not timed:  # no longer than the warm-up
@@ -66,16 +68,14 @@ def _rounds(steps: Sequence[float]) -> list[Sequence[float]]:
     return [steps[i : i + STEPS] for i in range(0, max(len(steps) - STEPS, 0) + 1, STEPS)]
 
 
-def _make(config: dict[str, Any], data: Any, output: Path) -> tuple[TrainingModule, pl.Trainer]:
+def _make(config: RunConfig, data: Any, output: Path) -> tuple[TrainingModule, pl.Trainer]:
     """As `tasks.shared.training.train.train` makes them."""
-    settings, count = config["trainer"], data.num_classes
-    task = build_task(config, count)
-    initialise(task, config)
-    given = {"ema_decay": settings["ema_decay"], "channels_last": settings["channels_last"]}
-    loader = data.train_loader(config["seed"])
-    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, count, loader, **given)
+    task = build_task(config.network, data.num_classes)
+    initialise(task, config.init.method, config.backbone)
+    loader = data.train_loader(config.seed)
+    module = TrainingModule(task, task.evaluator(data, data.info), config, data.info, data.num_classes, loader)
     return module, make_trainer(
-        settings, output, Checkpoints(output / "checkpoints", task.monitored_metrics, resumed=False)
+        config.trainer, output, Checkpoints(output / "checkpoints", task.monitored_metrics, resumed=False)
     )
 
 
@@ -115,9 +115,9 @@ class Steps(Callback):
 def bare_step(module: TrainingModule, batch: Batch, bf16: bool) -> Callable[[], None]:
     """A step of a copy of the module's network on this batch, without Lightning."""
     task, config, device = copy.deepcopy(module.task), module.config, module.device
-    optimizer = make_optimizer(task, **{key: value for key, value in config["optim"].items() if key != "schedule"})
-    average = None if module.ema is None else Ema(task, config["trainer"]["ema_decay"])
-    clip = config["trainer"]["gradient_clip_norm"]
+    optimizer = optimizer_of(task, config.optim)
+    average = None if module.ema is None else Ema(task, module.ema.decay)
+    clip = config.trainer.gradient_clip_norm
     images = batch.images.contiguous(memory_format=module.memory_format)
 
     def step() -> None:

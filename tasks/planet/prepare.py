@@ -1,6 +1,7 @@
 """What tools/prepare_planet.py does: a table of coordinates to a file of cells, and a map of them."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -9,35 +10,26 @@ from tasks.planet.cells import Cells
 from tasks.planet.count import Counter
 from tasks.planet.partition import check_limits, partition
 from tasks.planet.s2 import levels
+from tasks.planet.settings import PreparePlanetConfig
 from tasks.planet.table import read_table
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import probe_file, save_figure
 from tasks.shared.terminal.progress import track
 
 
-def prepare(
-    source: str,
-    output: str,
-    columns: dict[str, str | None],
-    max_photos: int,
-    min_photos: int,
-    min_level: int,
-    max_level: int,
-    picture: bool,
-) -> Cells:
-    """Partition the earth by the photos of the table `source`; write the cells to `output`, print what came out.
+def prepare(config: PreparePlanetConfig) -> Cells:
+    """Partition the earth by the photos of a table; write the cells to `output`, print what came out.
 
-    columns: as `read_table` takes them. image: whether to draw a map of the cells, beside `output`. The limits are
+    columns: as `read_table` takes them. picture: whether to draw a map of the cells, beside `output`. The limits are
     those of `split` and `Cells.of_leaves`. Raises UserError for arguments and tables that will not do; nothing is
     written then.
     """
-    check_limits(max_photos, min_photos, min_level, max_level)
-    file = Path(output)
+    limits = (config.max_photos, config.min_photos, config.min_level, config.max_level)
+    check_limits(*limits)
+    output, with_map, file = config.output, config.picture, Path(config.output)
     if file.suffix.lower() != ".json":
         raise UserError(f"output={output}: expected a file with the suffix .json")
-    if not isinstance(picture, bool):
-        raise UserError(f"picture={picture!r}; expected true or false")
-    for path in (file, file.with_suffix(".png")) if picture else (file,):
+    for path in (file, file.with_suffix(".png")) if with_map else (file,):
         if path.exists():
             raise UserError(f"output: {path} exists already; choose another")
     if not file.parent.is_dir():
@@ -45,16 +37,16 @@ def prepare(
     probe_file("output", file)
 
     start = time.perf_counter()
-    counter = Counter(max_level)
-    for rows in track(read_table(Path(source), columns), "counting photos"):
+    counter = Counter(config.max_level)
+    for rows in track(read_table(Path(config.source), asdict(config.columns)), "counting photos"):
         counter.add(rows.lat, rows.lon)
-    cells = partition(counter, source, max_photos, min_photos, min_level, max_level)
+    cells = partition(counter, config.source, *limits)
     seconds, occupied = time.perf_counter() - start, len(counter.occupied().ids)
-    print(f"{counter.photos:,} photos in {occupied:,} cells of level {max_level}, {seconds:.2f} s")
+    print(f"{counter.photos:,} photos in {occupied:,} cells of level {config.max_level}, {seconds:.2f} s")
     tell(cells)
     cells.save(file)
     print(f"written: {file}")
-    if picture:
+    if with_map:
         from tasks.planet.world_map import partition_map
 
         save_figure(file.with_suffix(".png"), partition_map(cells), "output", dpi=150)

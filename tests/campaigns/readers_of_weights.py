@@ -27,13 +27,14 @@ RUN = ("task=classification", "data=image_folder", "data.root=.", "backbone.alph
 def draw_run(folder: Path) -> None:
     """A finished run in run/, as tools/train.py leaves it, as far as others read it."""
     from tasks.shared.config.compose import compose_config, plain
+    from tasks.shared.config.nodes import NetworkConfig
     from tasks.shared.network.build import build_task
     from tasks.shared.records.checkpoint import KEY
 
     config = plain(compose_config("train", list(RUN)))
     config = {key: value for key, value in config.items() if key not in ("output", "resume")}
     torch.manual_seed(0)
-    task = build_task(config, 3)
+    task = build_task(NetworkConfig.of(config), 3)
     state = {f"task.{name}": weight for name, weight in task.state_dict().items()}
     ours = {"config": config, "info": {"class_ids": ["a", "b", "c"], "class_names": ["a", "b", "c"]}, "num_classes": 3}
     content = {
@@ -53,15 +54,19 @@ def draw_run(folder: Path) -> None:
 
 def read_checkpoint() -> None:
     """As predict does."""
+    from tasks.shared.config.carried import completed
     from tasks.shared.config.compose import compose_config, parse_overrides, plain, run_config
     from tasks.shared.network.build import load_task
     from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
+    from tasks.shared.training.settings import run_of
 
     path = find_checkpoint("run")
     loaded = load_checkpoint(path)
     overrides = parse_overrides(["checkpoint=run", "input=x.jpg"])
-    config, _ = run_config(loaded.config, overrides, compose_config("predict", []), str(path))
-    task = load_task(plain(config), loaded.weights, loaded.num_classes, str(path)).eval()
+    carried = completed(loaded.carried)
+    run_of(carried, str(path))
+    config, _ = run_config(carried, overrides, compose_config("predict", []), str(path))
+    task = load_task(run_of(plain(config)).network, loaded.weights, loaded.num_classes, str(path)).eval()
     with torch.no_grad():
         outputs = task(torch.zeros(1, 3, task.resolution, task.resolution, dtype=torch.uint8))
     for result in task.predict(outputs, torch.tensor([[32, 32]])):

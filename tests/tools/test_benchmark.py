@@ -12,6 +12,7 @@ import torch
 import tasks
 from tasks.shared.benchmark import suite as benchmark
 from tasks.shared.benchmark.postprocess import PAIRS, same_detections
+from tasks.shared.benchmark.settings import BenchmarkConfig
 from tasks.shared.benchmark.suite import Options, Result, Suite, print_results, run_suites
 from tasks.shared.benchmark.timing import Comparison
 from tasks.shared.detection.postprocess import Detections
@@ -55,8 +56,8 @@ def test_postprocess_prints_a_table_and_writes_json(tmp_path):
             "train, run, inference and all",
         ),
         ("round=3", "error: unknown key 'round'; the nearest keys: rounds"),
-        ("rounds=0", "error: rounds=0; expected a whole number of at least 1"),
-        ("coco_pictures=0", "error: coco_pictures=0; expected a whole number of at least 1"),
+        ("rounds=0", "error: rounds=0; expected a whole number from 1"),
+        ("coco_pictures=0", "error: coco_pictures=0; expected a whole number from 1"),
         ("images=no, such=folder", "error: images=no, such=folder: no such folder"),
     ],
 )
@@ -76,7 +77,8 @@ def fake_suite(options: Options) -> Suite:
 def test_all_runs_every_suite_and_names_the_cases_that_differ(monkeypatch, capsys):
     monkeypatch.setattr(benchmark.importlib, "import_module", lambda name: sys.modules[__name__])
     monkeypatch.setattr(benchmark, "SUITES", {"one": "here.fake_suite", "two": "here.fake_suite"})
-    assert run_suites("all", 4, torch.get_num_threads(), None) == ["one, last: same", "two, last: same"]
+    config = BenchmarkConfig("all", 4, torch.get_num_threads(), None, None, 180.0, 100)
+    assert run_suites(config) == ["one, last: same", "two, last: same"]
     printed = capsys.readouterr().out
     assert "one: a against b" in printed
     assert " ratio [min..max] " in printed

@@ -43,7 +43,7 @@ def folders(tmp_path: Path) -> Path:
 
 def network(run: Path) -> Classifier:
     loaded = load_checkpoint(run / "checkpoints/best.ckpt")
-    task = load_task(loaded.config, loaded.weights, loaded.num_classes, str(run))
+    task = load_task(loaded.network, loaded.weights, loaded.num_classes, str(run))
     assert isinstance(task, Classifier)
     return task.eval()
 

@@ -159,7 +159,7 @@ TASKS = "classification, dogs,"
         (["task=ssd", "budget.alphas=[1]"], "budget.alphas: there is no budget; give budget.mult_adds=..."),
         (["task=ssd", "budget.mult_adds=1e9", "budget.alphas=[x]"], "budget.alphas=['x']; expected a list of numbers"),
         (["task=ssd", "budget.mult_adds=1e9", "budget.alphas=1"], "budget.alphas=1; expected a list of numbers"),
-        (["task=ssd", "budget.mult_adds=1e9", "budget.resolutions=[1.5]"], "budget.resolutions=1.5; expected a whole"),
+        (["task=ssd", "budget.mult_adds=1e9", "budget.resolutions=[1.5]"], "budget.resolutions=[1.5]; expected a list"),
         (["task=ssd", "budget.mult_adds=1e9", "backbone=timm"], "backbone.name=resnet18 has no alpha"),
     ],
 )

@@ -15,6 +15,7 @@ from matplotlib.lines import Line2D
 from PIL import Image
 
 from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.errors import UserError
 from tasks.shared.network.meta import network_cost
 from tasks.shared.paper.figures import cost_figure_4, cost_figure_5, figure_4, figure_5, write_figure
@@ -216,7 +217,7 @@ def test_other_networks_are_counted_and_named(tmp_path: Path) -> None:
 
 
 def test_counting_takes_any_task() -> None:
-    assert network_cost(composed("task=ssd"), 90).mult_adds == 1_237_129_408  # Table 13
+    assert network_cost(NetworkConfig.of(composed("task=ssd")), 90).mult_adds == 1_237_129_408  # Table 13
 
 
 def test_other_folders_are_skipped_by_name(sweep: Path, caplog: pytest.LogCaptureFixture) -> None:

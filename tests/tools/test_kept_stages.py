@@ -5,6 +5,7 @@ import logging
 import shutil
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from tasks.shared.config import targets
 from tasks.shared.distillation import report
 from tasks.shared.errors import UserError
 from tasks.shared.training import stages
+from tasks.shared.training.settings import RunConfig
+from tests.runs import composed_run
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.shared.distillation.pupils import HOME, OWN_TARGETS
 from tests.tools.conftest import Tool
@@ -106,9 +109,9 @@ def test_another_teacher_takes_the_stages_place(place: Path, tool: Tool) -> None
     assert gone.status == 1 and "gone" in gone.message and not (place / "none").exists()
 
 
-def figures_of(config: dict[str, Any], folder: Path, resume: Any = None) -> dict[str, float]:
+def figures_of(config: RunConfig, folder: Path, resume: Any = None) -> dict[str, float]:
     """In place of training."""
-    TRAINED.append((config["seed"], resume is not None))
+    TRAINED.append((config.seed, resume is not None))
     (folder / "checkpoints").mkdir(parents=True, exist_ok=True)
     (folder / "metrics.json").write_text('{"level": 1.0}')
     return {"level": 1.0}
@@ -125,8 +128,8 @@ def training(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, bool]]:
     return TRAINED
 
 
-def stage_in(folder: Path) -> dict[str, Any]:
-    return {"seed": 3, "output": str(folder)}
+def stage_in(folder: Path) -> RunConfig:
+    return replace(composed_run("seed=3"), output=str(folder))
 
 
 def test_an_interrupted_stage_goes_on_in_its_folder(tmp_path: Path, training: list[tuple[int, bool]]) -> None:

@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tasks.shared.errors import Lost, UserError
 from tasks.shared.training import callbacks, stages
 from tasks.shared.training import train as engine
 from tests.faults import closed, files_up_to
+from tests.runs import composed_run
 from tests.tasks.shared.folders import contents
 from tests.tools.conftest import TINY, TOOLS, Tool
 
@@ -161,29 +163,30 @@ def test_a_kept_stage(
 
     monkeypatch.setattr(stages, "train", fail)
     with pytest.raises(type(error)):
-        stages._train_stage("teacher", {"seed": 3, "output": str(folder)}, folder)
+        stages._train_stage("teacher", replace(composed_run(), output=str(folder)), folder)
     assert folder.exists() == (begun or trained or error.lost)
     assert (other / "metrics.json").exists()
 
 
 def test_a_kept_stage_that_is_made_may_be_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is not is told before anything is trained, the lock of its folder with it."""
-    monkeypatch.setattr(stages, "check_settings", lambda config: None)
+    run = composed_run()
     monkeypatch.setattr(stages, "build_data", interrupt_here)
     folder = tmp_path / "teachers/0123abcd"
+    stage = replace(run, output=str(folder))
     folder.parent.mkdir()
     with closed(folder.parent):
         with pytest.raises(UserError, match=rf"stage teacher: output={folder}: cannot be written"):
-            stages._check({"seed": 1}, {"teacher": {"seed": 3, "output": f"{folder}"}})
+            stages._check(replace(run, stages={"teacher": stage}))
         with pytest.raises(UserError, match=rf"stages\.teacher: {folder.parent} cannot be written \(Permission denied"):
-            stages._train_stage("teacher", {"seed": 3, "output": f"{folder}"}, folder)
+            stages._train_stage("teacher", stage, folder)
     folder.mkdir()
     (folder / "metrics.json").write_text('{"level": 1.0}')
     folder.chmod(0o555)
     with closed(folder.parent):
         with pytest.raises(UserError, match="stage teacher: built"):
-            stages._check({"seed": 1}, {"teacher": {"seed": 3, "output": f"{folder}"}})
-        figures = stages._train_stage("teacher", {"seed": 3, "output": f"{folder}"}, folder)
+            stages._check(replace(run, stages={"teacher": stage}))
+        figures = stages._train_stage("teacher", stage, folder)
     assert figures == {"level": 1.0}
 
 

@@ -137,8 +137,8 @@ def test_a_sweep_goes_on_without_the_runs_that_fail(tiny_run: Path, tool: Tool, 
     assert answer.status == 1
     headline, *failed = answer.message.splitlines()
     assert headline == "error: 3 of the sweep's 4 runs failed"
-    assert failed[0] == "0: backbone.alpha=0 seed=x: seed=x; expected a number"
+    assert failed[0] == "0: backbone.alpha=0 seed=x: seed=x; expected a whole number from 0"
     assert failed[1].startswith("1: backbone.alpha=0 seed=1: backbone.alpha=0; expected")
-    assert failed[2] == "2: backbone.alpha=0.25 seed=x: seed=x; expected a number"
+    assert failed[2] == "2: backbone.alpha=0.25 seed=x: seed=x; expected a whole number from 0"
     assert [folder.name for folder in (tmp_path / "sweep").iterdir()] == ["3_backbone.alpha-0.25_seed-1"]
     assert (tmp_path / "sweep/3_backbone.alpha-0.25_seed-1/metrics.json").is_file()

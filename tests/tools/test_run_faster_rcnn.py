@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.network.build import build_task
 from tasks.shared.network.isometric import isometric_init
 from tasks.shared.records.checkpoint import write_weights
@@ -83,7 +84,7 @@ def test_predicted_boxes_lie_in_wide_and_tall_images(run: Path, tool: Tool, tmp_
 
 def test_from_a_classifiers_weights_with_its_batch_norm_frozen(run: Path, tool: Tool, tmp_path: Path) -> None:
     config = plain(compose_config("train", ["task=classification", "backbone.alpha=0.25", "backbone.bn_eps=1e-5"]))
-    classifier = build_task(config, 10)
+    classifier = build_task(NetworkConfig.of(config), 10)
     isometric_init(classifier)  # from the published init no gradient arrives at the first layers
     weights = classifier.state_dict()
     for name, value in weights.items():

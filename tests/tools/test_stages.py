@@ -29,7 +29,7 @@ def test_stages_come_first_and_are_compared(sample: str, tool: Tool, tmp_path: P
     assert "lr: 0.003" in (run / "stages/first/config.yaml").read_text()
     assert "max_epochs: 2" in (run / "stages/first/config.yaml").read_text(), "the command's settings reach stages"
     assert "max_epochs: 1" in (run / "stages/other/config.yaml").read_text()
-    assert "stages" not in (run / "stages/other/config.yaml").read_text().replace("stages: null", "")
+    assert "stages" not in (run / "stages/other/config.yaml").read_text().replace("stages: {}", "")
 
     # Interrupted in the second stage.
     shutil.rmtree(run / "checkpoints")
@@ -51,7 +51,7 @@ def test_stages_come_first_and_are_compared(sample: str, tool: Tool, tmp_path: P
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        (['stages={bad: ["optim.lr=-1"]}'], "stage bad: optim.lr=-1"),
+        (['stages={bad: ["optim.lr=-1"]}'], "stages.bad.optim.lr=-1"),
         (['stages={bad: ["optim.rl=1"]}'], "stages.bad: unknown key 'optim.rl'"),
         (['stages={bad: ["data=nothing"]}'], "stages.bad: "),
         (['stages={good: ["seed=1"]}', "init.stage=gone"], "init.stage=gone: no such stage; there are good"),

@@ -14,6 +14,7 @@ from tasks.planet.cells import Cells
 from tasks.planet.count import Counter
 from tasks.planet.partition import partition
 from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.network.build import build_task
 from tasks.shared.records.checkpoint import write_weights
 from tests.tools.conftest import Tool
@@ -47,7 +48,7 @@ def draw_run(folder: Path, task: str) -> tuple[Path, dict[str, Any]]:
     config = plain(compose_config("train", [f"task={task}", f"resolution={size}", *SMALL]))
     config = {key: value for key, value in config.items() if key not in ("output", "resume", "max_megapixels")}
     torch.manual_seed(0)
-    net = build_task(config, 3)
+    net = build_task(NetworkConfig.of(config), 3)
     (folder / "run/checkpoints").mkdir(parents=True)
     (folder / "run/config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     (folder / "run/metrics.json").write_text(json.dumps({"top1": 0.5, "top5": 1.0}), encoding="utf-8")

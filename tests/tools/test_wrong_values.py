@@ -8,10 +8,10 @@ from tests.tools.conftest import Tool
 
 TASKS = ("ssd", "classification", "faster_rcnn")
 FREE_OF_TASKS = [
-    (["seed=x"], "seed=x; expected a number"),
+    (["seed=x"], "seed=x; expected a whole number from 0"),
     (["seed=1.5"], "seed=1.5; expected a whole number from 0"),
-    (["resolution=true"], "resolution=true; expected a number"),
-    (["resolution=null"], "resolution=null; expected a number"),
+    (["resolution=true"], "resolution=true; expected a whole number from 1"),
+    (["resolution=null"], "resolution=null; expected a whole number from 1"),
     (["init=null"], "init=null; expected the keys below it to be set, init.method, init.run"),
     (["freeze=null"], "freeze=null; expected the keys below it to be set, freeze.up_to"),
     (["freeze.batch_norm=7"], "freeze.batch_norm=7; expected true or false"),
@@ -95,7 +95,7 @@ def test_options_that_no_yaml_lists_can_be_set(options: str, tool: Tool) -> None
 def test_predict_wants_a_whole_batch(value: str, tiny_run: Path, tool: Tool, tmp_path: Path) -> None:
     arguments = [f"checkpoint={tiny_run}", f"input={tiny_run.parent}/sample/val", f"output={tmp_path}/out"]
     answer = tool("predict", *arguments, f"batch_size={value}")
-    assert answer.status == 1 and f"batch_size={value}; expected a " in answer.message, answer
+    assert answer.status == 1 and f"batch_size={value}; expected a whole number from 1" in answer.message, answer
     assert not (tmp_path / "out").exists()
 
 

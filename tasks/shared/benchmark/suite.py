@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tasks.shared.benchmark.settings import BenchmarkConfig
 from tasks.shared.benchmark.timing import Comparison
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import make_folder, probe_file, report_faults, write_text
@@ -56,23 +57,16 @@ class Suite(NamedTuple):
     note: str = ""
 
 
-def run_suites(
-    suite: str,
-    rounds: int,
-    threads: int,
-    output: str | None,
-    images: str | None = None,
-    coco_pictures: int = 1000,
-) -> list[str]:
+def run_suites(config: BenchmarkConfig) -> list[str]:
     """Run one suite, or `"all"`; print a table each and write `output` (JSON). See Options.
 
     Returns the cases whose answers differ. Raises UserError for arguments that will not do.
     """
-    options = Options(rounds, images, coco_pictures)
-    names = _check(suite, options, threads, output)
+    options, output = Options(config.rounds, config.images, config.coco_pictures), config.output
+    names = _check(config)
     import torch
 
-    torch.set_num_threads(threads)
+    torch.set_num_threads(config.threads)
     facts = machine()
     print(" · ".join(f"{value}" if name in ("cpu", "date") else f"{name} {value}" for name, value in facts.items()))
     rows, different = [], []
@@ -88,27 +82,24 @@ def run_suites(
             different += [f"{name}, {case}: {check}" for check, passed in checks.items() if not passed]
     if output is not None:
         make_folder(Path(output).parent, "output")
-        report = {"machine": facts, "rounds": rounds, "results": rows}
+        report = {"machine": facts, "rounds": config.rounds, "results": rows}
         write_text(Path(output), json.dumps(report, indent=2) + "\n", "output")
         print(f"results: {output}")
     return different
 
 
-def _check(suite: str, options: Options, threads: int, output: str | None) -> list[str]:
+def _check(config: BenchmarkConfig) -> list[str]:
     """The suites' names, once the arguments are known to do."""
     problems = []
-    if suite not in ("all", *SUITES):
-        problems.append(f"suite={suite}: no such suite; there are {', '.join(SUITES)} and all")
-    for key, value in (("rounds", options.rounds), ("threads", threads), ("coco_pictures", options.coco_pictures)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            problems.append(f"{key}={value}; expected a whole number of at least 1")
-    if options.images is not None and not Path(options.images).is_dir():
-        problems.append(f"images={options.images}: no such folder")
+    if config.suite not in ("all", *SUITES):
+        problems.append(f"suite={config.suite}: no such suite; there are {', '.join(SUITES)} and all")
+    if config.images is not None and not Path(config.images).is_dir():
+        problems.append(f"images={config.images}: no such folder")
     if problems:
         raise UserError("\n".join(problems))
-    if output is not None:
-        probe_file("output", Path(output))
-    return list(SUITES) if suite == "all" else [suite]
+    if config.output is not None:
+        probe_file("output", Path(config.output))
+    return list(SUITES) if config.suite == "all" else [config.suite]
 
 
 def machine() -> dict[str, Any]:

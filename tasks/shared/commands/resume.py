@@ -3,33 +3,43 @@
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
 
-from tasks.shared.config.compose import parse_overrides, plain, quote_paths, run_config
+from tasks.shared.commands.stage_paths import GIVEN, check_outputs, resume_command
+from tasks.shared.config.compose import parse_overrides, plain, quote_paths, run_config, value_of
 from tasks.shared.config.paths import absolute, check_exists
-from tasks.shared.config.stage_configs import stage_teachers
-from tasks.shared.config.stage_paths import GIVEN, check_names, check_outputs, resume_command
+from tasks.shared.config.stage_configs import check_names, taught_anew
+from tasks.shared.config.typed import Megapixels, typed
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import CONFIG, check_plain, held, is_marked
 from tasks.shared.images.limits import DEFAULT, set_max_megapixels
-from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
 from tasks.shared.processes.failures import going_on_from, interruptions_shown
 from tasks.shared.processes.ranks import is_first_process
+from tasks.shared.training.settings import RunConfig, run_of
 
 log = logging.getLogger(__name__)
 FIXED = (
     "optim", "backbone", "task.", "resolution", "seed", "trainer.ema_decay", "init", "freeze", "teacher", "stages",
 )  # fmt: skip
 CACHE = ("teacher.cache", "teacher.cache_folder")  # may change: the answers are the same
-OWN = {"resume": None, "other_data": False, MAX_MEGAPIXELS: DEFAULT}  # keys of this command that are none of a run's
+
+
+@dataclass(frozen=True)
+class ResumeConfig:
+    """The keys of this command that are none of a run's."""
+
+    resume: str | None = None
+    other_data: bool = False
+    max_megapixels: Megapixels = DEFAULT
 
 
 @contextmanager
-def stoppable(folder: Path, config: Mapping[str, Any]) -> Iterator[None]:
+def stoppable(folder: Path, config: RunConfig) -> Iterator[None]:
     """Around a run in `folder`: Ctrl-C and SIGTERM end it with the command that goes on with it, at any moment."""
     try:
         with interruptions_shown():
@@ -51,7 +61,7 @@ def resume(arguments: list[str]) -> None:
 
 
 def _go_on(folder: Path, overrides: list[Override]) -> None:
-    from tasks.shared.config.carried import check_complete
+    from tasks.shared.config.carried import check_complete, completed
     from tasks.shared.data.sample_folder import NotDrawn
     from tasks.shared.records.checkpoint import load_checkpoint
     from tasks.shared.records.runs import read_config
@@ -62,31 +72,31 @@ def _go_on(folder: Path, overrides: list[Override]) -> None:
     if loaded is not None and not loaded.resumable:
         raise UserError(f"resume={folder}: holds weights alone; expected a run that tools/train.py has made")
     source = folder / CONFIG if loaded is None else last
-    config = read_config(source) if loaded is None else loaded.config
+    config = read_config(source) if loaded is None else loaded.carried
     check_complete(config, str(source))
+    config = completed(config)
+    run_of(config, str(source))
     paths = {o.key_or_group: str(o.value()) for o in overrides if GIVEN.fullmatch(o.key_or_group)}
     settings = [o for o in overrides if o.key_or_group not in paths]
     for override in settings:
         key = override.key_or_group
-        same = OmegaConf.select(OmegaConf.create(config), key) == override.value()  # a word of the user's own
+        same = value_of(config, key) == override.value()  # a word of the user's own
         if key.startswith(FIXED) and key not in CACHE and not same:
             raise UserError(f"{override.input_line}: a resumed run keeps its own; start a new run to change it")
-    changed, own = run_config(config, settings, OmegaConf.create(OWN), str(source))
-    set_max_megapixels(own[MAX_MEGAPIXELS])
-    going = absolute(plain(changed))
-    waits_in_stage = loaded is None and config.get("stages")
-    if waits_in_stage and (others := [o for o in settings if _changes(o, config, going)]):
-        raise UserError(f"{others[0].input_line}: a run that was interrupted in a stage goes on as it was")
-    if config.get("stages"):
-        check_names(going["stages"])
+    changed, own = run_config(config, settings, OmegaConf.create(asdict(ResumeConfig())), str(source))
+    command, goes_on = typed(ResumeConfig, plain(own)), absolute(plain(changed))
+    set_max_megapixels(command.max_megapixels)
+    going, changes = run_of(goes_on), [o for o in settings if _changes(o, config, goes_on)]
+    if loaded is None and going.stages and changes:
+        raise UserError(f"{changes[0].input_line}: a run that was interrupted in a stage goes on as it was")
+    if going.stages:
+        check_names(going.stages)
         roots = {o.key_or_group: str(o.value()) for o in settings if o.key_or_group == "data.root"}
         check_outputs(going, folder, roots | paths)
-        going = stage_teachers(_without_teacher(going), folder)
+        going = run_of(taught_anew(goes_on, folder))
     if loaded is not None:
-        _check_epochs(going, loaded.more.get("next_epoch"))
-    other_data = bool(own.other_data) or any(
-        o.key_or_group.split(".")[0] == "data" and _changes(o, config, going) for o in settings
-    )
+        _check_epochs(going.trainer.max_epochs, loaded.more.get("next_epoch"))
+    other_data = command.other_data or any(o.key_or_group.split(".")[0] == "data" for o in changes)
     with stoppable(folder, going), going_on_from(folder):
         try:
             train_with_stages(going, folder, loaded, other_data)
@@ -117,23 +127,11 @@ def _folder_of(path: Path) -> Path:
 def _changes(override: Override, before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether an override makes the run another than it was; a path may be written in other ways."""
     key = override.key_or_group
-    if key in OWN:
+    if key in ResumeConfig.__dataclass_fields__:
         return False
-    old = OmegaConf.select(OmegaConf.create(absolute(dict(before))), key)
-    return bool(old != OmegaConf.select(OmegaConf.create(dict(after)), key))
+    return bool(value_of(absolute(dict(before)), key) != value_of(after, key))
 
 
-def _without_teacher(config: dict[str, Any]) -> dict[str, Any]:
-    """Without the paths of teachers that are stages: they are worked out anew, for a run that was moved."""
-
-    def own(run: dict[str, Any]) -> dict[str, Any]:
-        teacher = run.get("teacher") or {}
-        return run | {"teacher": teacher | {"path": None}} if teacher.get("stage") is not None else run
-
-    return own(config) | {"stages": {name: own(stage) for name, stage in config["stages"].items()}}
-
-
-def _check_epochs(config: Mapping[str, Any], done: Any) -> None:
-    wanted = config["trainer"]["max_epochs"]
-    if isinstance(done, int) and isinstance(wanted, int) and wanted < done:
+def _check_epochs(wanted: int, done: Any) -> None:
+    if isinstance(done, int) and wanted < done:
         raise UserError(f"trainer.max_epochs={wanted}: {done} epochs are done already; expected {done} or more")

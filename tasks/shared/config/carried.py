@@ -8,14 +8,16 @@ from typing import Any
 import yaml
 from omegaconf import OmegaConf
 
-from tasks.shared.config.compose import CONFIGS, DEVICE_KEYS
+from tasks.shared.config.compose import CONFIGS
+from tasks.shared.config.consent import NODES
 from tasks.shared.config.paths import PLACES
-from tasks.shared.config.targets import renamed
-from tasks.shared.config.types import FREE, NONE, expected_type
+from tasks.shared.config.targets import MOVED
+from tasks.shared.config.types import FREE, expected_type
 from tasks.shared.errors import UserError
 from tasks.shared.files.reading import is_utf8
 
 NETWORK = ("task", "backbone", "trainer")  # nodes that every carried config has
+RUN = ("task", "data", "backbone", "trainer")  # and every config.yaml of a run
 OTHERS = ("data", "optim", "init", "freeze", "teacher", "stages")  # and those that it may have
 NAMES = ("task.name", "data.choice", "teacher.choice")  # that become parts of paths and of choices
 # More of it no machine holds, or nobody means; the sizes of layers are held against the weights beside the config.
@@ -54,10 +56,8 @@ def check_config(config: Any, source: str) -> dict[str, Any]:
         _expect(
             fits or (value is None and key != "task.name"), source, key, value, "a name of letters, digits, _ and -"
         )
-    for node in NETWORK:
-        _check_types(source, node, _known(node, config), config[node])
-    for node in OTHERS:
-        if node != "stages" and config.get(node) is not None:
+    for node in NODES:
+        if config.get(node) is not None:
             _check_types(source, node, _known(node, config), config[node])
     for key in PLACES:
         path: Any = config
@@ -155,9 +155,7 @@ def _check_plain(value: Any, what: str, key: str, depth: int, left: Iterator[int
 
 def _check_types(source: str, key: str, known: Any, value: Any) -> None:
     """Refuse a value of another kind than `known`, that of the YAML files; keys that these lack are left to others."""
-    if known is None and key.split(".")[-1] in NONE:
-        known = 0.0
-    if key.endswith(DEVICE_KEYS) or known is None or (isinstance(known, str) and known.startswith(("${", "???"))):
+    if known is None or (isinstance(known, str) and known.startswith(("${", "???"))):
         return
     if isinstance(known, str):
         _expect(not isinstance(value, dict | list), source, key, value, "a text")
@@ -206,13 +204,54 @@ def _check_numbers(source: str, key: str, value: Any, most: int) -> None:
 
 def _known(node: str, config: dict[str, Any]) -> Any:
     """The node as the YAML files have it, {} for what they do not know, such as somebody's own task."""
-    if node in ("init", "freeze"):
-        return _yaml("train")[node]
     if node == "task":
         return _yaml(f"task/{config['task']['name']}").get("task", {})
-    files = {"trainer": ("auto",), "optim": ("adamw",), "backbone": ("mobilenet", "timm")}
-    known = [_yaml(f"{node}/{file}") for file in files.get(node, (config[node].get("choice"),))]
+    files = ("mobilenet", "timm") if node == "backbone" else (config[node].get("choice"),)
+    known = [_yaml(f"{node}/{file}") for file in files]
     return next((each for each in known if each.get("_target_") == config[node].get("_target_")), {})
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """A carried config, with today's defaults of the keys that runs of older versions, or of weights alone, lack.
+
+    The nodes that name a class are left as they are: their defaults are the class's.
+    """
+    today = {key: _yaml("train")[key] for key in ("seed", "init", "freeze")} | {"data": None, "teacher": None}
+    today |= {"trainer": _yaml("trainer/auto"), "optim": _yaml("optim/adamw")}
+    stages = {name: stage for name, stage in (config.get("stages") or {}).items() if isinstance(stage, dict)}
+    return _filled(today, config) | {"stages": {name: completed(stage) for name, stage in stages.items()}}
+
+
+def _filled(today: Any, value: Any) -> Any:
+    if not isinstance(today, dict) or not isinstance(value, dict | None):
+        return value
+    values = value or {}
+    return today | {key: _filled(today.get(key), each) for key, each in values.items()}
+
+
+def renamed(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's config whose nodes name what they named when it was written, under the names of this version."""
+    moved = {}
+    for node in NODES:
+        value = config.get(node)
+        if isinstance(value, dict) and (target := MOVED.get(str(value.get("_target_")))) is not None:
+            moved[node] = value | {"_target_": target}
+    return config | moved
+
+
+def no_run(config: Any, task: str | None = None) -> str | None:
+    """Why the content of a config.yaml is no run's, or none of `task` (None: of any)."""
+    if not isinstance(config, dict) or "resolution" not in config:
+        return "its config.yaml is no run's"
+    if lacking := [node for node in RUN if not isinstance(config.get(node), dict)]:
+        return f"its config.yaml is no run's, it lacks {', '.join(lacking)}"
+    own = config["task"].get("name")
+    return f"task={own}" if task is not None and own != task else None
+
+
+def data_name_of(config: dict[str, Any]) -> str | None:
+    """The choice of data that a carried config was made with, where it says."""
+    return (config.get("data") or {}).get("choice")
 
 
 @cache

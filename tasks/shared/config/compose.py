@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from tasks.shared.config.consent import hear
+from tasks.shared.config.consent import NODES, hear
+from tasks.shared.config.nodes import NAMED, NetworkConfig
 from tasks.shared.config.types import FREE, expected_type
 from tasks.shared.errors import UserError
 
@@ -106,24 +105,23 @@ def compose_config(name: str, arguments: list[str]) -> DictConfig:
 def _compose(name: str, arguments: list[str]) -> DictConfig:
     arguments = open_free(arguments)
     try:
-        if GlobalHydra.instance().is_initialized():  # inside a job of hydra.main
-            searched = [line for line in HydraConfig.get().overrides.hydra if line.startswith(SEARCH_PATH)]
-            return compose(name, overrides=[*searched, *arguments])
         with initialize_config_dir(str(CONFIGS), version_base="1.3"):
             return compose(name, overrides=arguments)
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise UserError(str(error).strip()) from error
 
 
-def recipe_of(config: DictConfig | Mapping[str, Any]) -> Path:
-    """The file that is composed for a run's task and data where it exists."""
-    return CONFIGS / "recipe" / f"{config['task']['name']}_{config['data']['choice']}.yaml"
+def recipe_of(task: str | None, data: str | None) -> Path:
+    """The file that is composed for a task and data where it exists."""
+    return CONFIGS / "recipe" / f"{task}_{data}.yaml"
 
 
 def fit_recipe(config: DictConfig, arguments: list[str]) -> None:
     """Leave out what the recipe sets of another backbone than the chosen one, such as MobileNet's alpha of timm's."""
     body = config.get("backbone")
-    if body is None or config.data is None or body["_target_"] == MOBILENET or not recipe_of(config).exists():
+    if body is None or config.data is None or body["_target_"] == MOBILENET:
+        return
+    if not recipe_of(choice_of(config, "task"), choice_of(config, "data")).exists():
         return
     chosen = [str(o.input_line) for o in parse_overrides(open_free(arguments)) if chooses(o)]
     without = _compose("train", [*chosen, "~recipe"])
@@ -145,21 +143,22 @@ def experiment_keys(overrides: list[Override]) -> set[str]:
 
 
 def check_keys(overrides: list[Override], config: DictConfig) -> None:
-    """Every override must set a key that `config` has, to a value of the kind that it has there.
+    """Every override must set a key that `config` has; of a node that names a class, to a value of the default's type.
 
-    A UserError lists the nearest keys to all that do not exist. The values of a sweep are left to each of its runs.
+    A UserError lists the nearest keys to all that do not exist. The values of a sweep are left to each of its runs, and
+    those of all other keys to `typed`.
     """
     problems = []
     known = _unresolved(config)
     for override in overrides:
         key = override.key_or_group
-        if key.startswith("hydra.") or (is_group(override) and not override.is_delete()):
+        if chooses(override):
             continue
         if override.is_delete():
             problems.append(f"{override.input_line}: keys cannot be deleted; set another value")
         elif not _has(known, key):
             problems.append(f"unknown key {key!r}; {_nearest(key, known)}")
-        elif override.is_sweep_override() or key.endswith(DEVICE_KEYS):
+        elif override.is_sweep_override() or key.split(".")[0] not in NODES:
             continue
         elif expected := expected_type(key, OmegaConf.select(config, key), override.value()):
             problems.append(f"{override.input_line}; expected {expected}")
@@ -205,17 +204,52 @@ def _keys(node: dict[str, Any], prefix: str = "") -> list[str]:
     return keys
 
 
-def plain(config: DictConfig) -> dict[str, Any]:
-    """Resolved, plain data; a UserError names every key that is missing."""
+def plain(config: DictConfig, missing: bool = False) -> dict[str, Any]:
+    """Resolved, plain data; a UserError names every key that is missing, unless these may be."""
     try:
-        missing = sorted(OmegaConf.missing_keys(config))
+        lacking = [] if missing else sorted(OmegaConf.missing_keys(config))
         container = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise UserError(str(error).splitlines()[0]) from error
-    if missing:
-        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in missing))
+    if lacking:
+        raise UserError("; ".join(f"{key} is not set; give {key}=..." for key in lacking))
     assert isinstance(container, dict)
     return {str(k): v for k, v in container.items()}
+
+
+def value_of(config: Mapping[str, Any], key: str) -> Any:
+    """The value of a key with dots in plain data; None where there is none."""
+    return OmegaConf.select(OmegaConf.create(dict(config)), key)
+
+
+def choice_of(config: DictConfig, group: str) -> str:
+    """Which option of a group a composed config was made with: of task, data or teacher."""
+    return str(config[group][NAMED[group]])
+
+
+def changed(config: DictConfig, changes: Mapping[str, Any]) -> DictConfig:
+    """A composed config with other values by key; what interpolates them follows."""
+    made = config.copy()
+    OmegaConf.set_struct(made, False)
+    for key, value in changes.items():
+        OmegaConf.update(made, key, value, merge=False)
+    return made
+
+
+def network_config(config: DictConfig) -> NetworkConfig:
+    """What makes the network of a composed config; where its images lie need not be set.
+
+    Raises UserError for a key that is missing there, or that cannot be resolved.
+    """
+    nodes = {node: plain(config[node]) for node in ("task", "backbone", "trainer")}
+    return NetworkConfig.of({"resolution": config.resolution} | nodes)
+
+
+def own_config(name: str, arguments: list[str]) -> dict[str, Any]:
+    """The keys of a tool that has no others, with overrides, as plain data."""
+    values = quote_paths(arguments)
+    check_keys(parse_overrides(values), compose_config(name, []))
+    return plain(compose_config(name, values))
 
 
 def run_config(
@@ -223,9 +257,9 @@ def run_config(
 ) -> tuple[DictConfig, DictConfig]:
     """A run's config with overrides applied, and the tool's own keys with theirs.
 
-    run: the config that a checkpoint carries. data and the teacher to compare with can be chosen anew, and of trainer
-    what it runs on; what makes the network is the checkpoint's. From here on it asks for nothing (`consent.py`) but
-    what `overrides` say.
+    run: the config that a checkpoint carries, with all keys. data and the teacher to compare with can be chosen anew,
+    and of trainer what it runs on; what makes the network is the checkpoint's. From here on it asks for nothing
+    (`consent.py`) but what `overrides` say.
     """
     hear(overrides, carried=True)
     name = run["task"]["name"]

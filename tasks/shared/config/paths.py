@@ -37,12 +37,14 @@ def check_exists(key: str, value: Any, what: str) -> None:
 
 
 def check_places(values: Mapping[str, Any], data: str | None) -> None:
-    """The same of those of `values`, by key, that are among PLACES, in one message.
+    """The same of those of `values`, by key or nested, that are among PLACES, in one message.
 
     data: the choice of data, whose root may be missing where it is made on first use; None is not known.
     """
     made = ("data.root",) if data is None or data.endswith("_sample") or data in FETCHED else ()
-    found = [_problem(key, values.get(key), what) for key, what in PLACES.items() if key not in made]
+    found = [
+        _problem(key, values.get(key) or _nested(values, key), what) for key, what in PLACES.items() if key not in made
+    ]
     if problems := [problem for problem in found if problem]:
         raise UserError("\n".join(problems))
 
@@ -83,6 +85,12 @@ def check_utf8(config: Mapping[str, Any], above: str = "") -> None:
         elif any(isinstance(each, str) and not is_utf8(each) for each in texts):
             told = printable(value) if isinstance(value, str) else ascii(value)
             raise UserError(f"{key}={told}: is no UTF-8, which a run's files are in; rename it, or give a link to it")
+
+
+def _nested(values: Any, key: str) -> Any:
+    for name in key.split("."):
+        values = values.get(name) if isinstance(values, Mapping) else None
+    return values
 
 
 def _in_root(config: dict[str, Any], value: str) -> bool:

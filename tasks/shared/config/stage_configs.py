@@ -3,23 +3,26 @@
 import hashlib
 import json
 import logging
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tasks.shared.config.compose import (
     DEVICE_KEYS,
+    SEARCH_PATH,
     check_keys,
+    chooses,
     compose_config,
-    is_group,
     parse_overrides,
     plain,
     quote_paths,
 )
-from tasks.shared.config.stage_paths import check_names
 from tasks.shared.errors import UserError
 from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
 
 log = logging.getLogger(__name__)
+NAME = r"[A-Za-z0-9_-]+"  # of a stage
 NOT_OF_A_RUN = ("output", "resume", MAX_MEGAPIXELS)  # but of the command
 NOT_OF_A_STAGE = ("output", "resume", "stages", "freeze", "init.head", "init.stage")
 RUNS_ON = (*DEVICE_KEYS, "precision")  # of trainer: where a network is trained, not what it becomes
@@ -50,9 +53,16 @@ def with_stages(job: dict[str, Any], overrides: list[str], output: Path) -> dict
     return stage_teachers(job, output)
 
 
-def stage_folder(name: str, stage: dict[str, Any], output: Path) -> Path:
-    """Where a stage of the run in `output` is trained."""
-    return Path(stage["output"]) if "output" in stage else output / "stages" / name
+def check_names(stages: Iterable[Any]) -> None:
+    """Raise UserError for a stage whose name could not be that of a folder below the run's."""
+    for name in stages:
+        if not re.fullmatch(NAME, str(name)):
+            raise UserError(f"stages: the name {str(name)[:100]!r}; expected letters, digits, - and _ alone")
+
+
+def stage_folder(name: str, kept: str | None, output: Path) -> Path:
+    """Where a stage of the run in `output` is trained. kept: its folder, where it is kept for later runs."""
+    return output / "stages" / name if kept is None else Path(kept)
 
 
 def _instead(teacher: dict[str, Any]) -> str | None:
@@ -78,9 +88,12 @@ def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: lis
         both = [str(o.input_line) for o in given]
         if "output" in keys:
             chosen = [f"task={job['task']['name']}", f"data={job['data']['choice']}"]
-            both = chosen + [str(o.input_line) for o in given if o.key_or_group.startswith("data.")]
+            both = chosen + [str(o.input_line) for o in given if o.key_or_group.startswith(("data.", SEARCH_PATH))]
         both += own
-        check_keys(parse_overrides(own), compose_config("train", [line for line in both if _chooses(line)]))
+        check_keys(
+            parse_overrides(own),
+            compose_config("train", [line for line in both if chooses(parse_overrides([line])[0])]),
+        )
         config = plain(compose_config("train", [*both, "stages=null", "init.stage=null"]))
     except UserError as error:
         raise UserError(f"stages.{name}: {error}") from error
@@ -94,16 +107,23 @@ def _stage_config(name: str, job: dict[str, Any], overrides: list[str], own: lis
     return config | {"output": str(Path(str(output)) / _digest(config))}
 
 
-def _chooses(line: str) -> bool:
-    return is_group(parse_overrides([line])[0])
-
-
 def _digest(config: dict[str, Any]) -> str:
     """Eight hexadecimal digits of what a network becomes by this config."""
     trainer = {key: value for key, value in config["trainer"].items() if key not in RUNS_ON}
     data = {key: value for key, value in config["data"].items() if key not in READ_BY}
     settings = json.dumps(config | {"trainer": trainer, "data": data}, sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:8]
+
+
+def taught_anew(config: dict[str, Any], output: Path) -> dict[str, Any]:
+    """The config of a run that goes on in `output`: the paths of teachers that are stages are worked out anew."""
+
+    def untaught(run: dict[str, Any]) -> dict[str, Any]:
+        teacher = run.get("teacher") or {}
+        return run | {"teacher": teacher | {"path": None}} if teacher.get("stage") is not None else run
+
+    stages = {name: untaught(stage) for name, stage in config["stages"].items()}
+    return stage_teachers(untaught(config) | {"stages": stages}, output)
 
 
 def stage_teachers(job: dict[str, Any], output: Path) -> dict[str, Any]:
@@ -121,7 +141,7 @@ def stage_teachers(job: dict[str, Any], output: Path) -> dict[str, Any]:
                     f"teacher.stage={named}: no such stage before {name}; there are {known}. A stage that learns from "
                     "labels says teacher=none"
                 )
-            path = str(stage_folder(named, stages[named], output))
+            path = str(stage_folder(named, stages[named].get("output"), output))
             config = config | {"teacher": teacher | {"path": path}}
         stages[name] = config
     return stages.pop("this run") | {"stages": stages}

@@ -10,6 +10,7 @@ import yaml
 
 from tasks.shared.config.compose import CONFIGS
 from tasks.shared.config.consent import NODES, names_target
+from tasks.shared.config.nodes import Node
 from tasks.shared.errors import UserError
 
 OWN_PACKAGES = ("backbone", "tasks")
@@ -23,14 +24,14 @@ MOVED = {
 GROUP = "mobilenet_toolkit"  # an installed package declares its names as entry points of mobilenet_toolkit.<node>
 
 
-def target_of(key: str, node: Any) -> Any:
-    """The class or function that `node["_target_"]` names, of the config's node `key`, one of `NODES`.
+def target_of(node: Node) -> Any:
+    """The class or function that a node names.
 
     Configs come out of checkpoints, which must not run code. So a node may name what the YAML files of its group
     name, what an installed package declares for it, and what the command line itself gives; anything else is refused
     before it is imported. Raises UserError.
     """
-    target = node.get("_target_") if isinstance(node, dict) else None
+    key, target = node.group, node.target
     if not is_allowed(key, target):
         raise UserError(
             f"{key}._target_={target!r}; expected one of configs/{key}, one that an installed package declares as an "
@@ -70,16 +71,6 @@ def own_targets(node: str) -> frozenset[str]:
 def declared_targets(node: str) -> frozenset[str]:
     """The names that installed packages declare for a node. Nothing is imported for it."""
     return frozenset(f"{point.module}.{point.attr}" for point in entry_points(group=f"{GROUP}.{node}"))
-
-
-def renamed(config: dict[str, Any]) -> dict[str, Any]:
-    """A run's config whose nodes name what they named when it was written, under the names of this version."""
-    moved = {}
-    for node in NODES:
-        value = config.get(node)
-        if isinstance(value, dict) and (target := MOVED.get(str(value.get("_target_")))) is not None:
-            moved[node] = value | {"_target_": target}
-    return config | moved
 
 
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -84,11 +84,9 @@ def default_workers() -> int:
 
 
 def loader_processes(workers: int | None) -> int:
-    """`workers`, or where it is None as many as suit the machine. Raises UserError, naming the key, for others."""
+    """`workers`, or where it is None as many as suit the machine."""
     if workers is None:
         return default_workers()
-    if not isinstance(workers, int) or workers < 0:
-        raise UserError(f"data.workers={workers!r}; expected a whole number from 0, or null to choose from the machine")
     most = max(os.cpu_count() or 1, 8)
     if workers > most and not asks_for("data.workers"):  # a file's word
         log.info("data.workers=%d: %d take their place, as this machine has no more cores", workers, most)

@@ -4,13 +4,14 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from rich.console import Console
 from torch import Tensor
 
 from backbone import count_cost
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.files.writing import write_text
 from tasks.shared.network.fused import network_of
@@ -33,14 +34,16 @@ class Row(NamedTuple):
     compared: bool = True
 
 
-def report_student(config: dict[str, Any], teacher: Teacher, metrics: dict[str, float], output: Path) -> None:
+def report_student(
+    network: NetworkConfig, accelerator: str, batch: int, teacher: Teacher, metrics: dict[str, float], output: Path
+) -> None:
     """Print what teacher and student reach and cost, and write it to teacher_and_student.md in the run's folder.
 
-    metrics: the run's final ones. Speed is that of the networks alone, in fp32, on the run's device.
+    network: the student's. batch: images in a batch. metrics: the run's final ones. Speed is that of the networks
+    alone, in fp32, on the run's device.
     """
     checkpoint = load_checkpoint(find_checkpoint(output))
-    task, device = network_of(checkpoint, config | {"trainer": config["trainer"] | {"precision": "32-true"}})
-    batch = config["data"]["val_batch_size"]
+    task, device = network_of(checkpoint, network, accelerator, "32-true")
     cost, theirs = count_cost(task, task.resolution), teacher.cost()
     rows = figures(metrics, task.monitored_metrics)
     rows += [

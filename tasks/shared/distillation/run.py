@@ -26,7 +26,7 @@ def run_teacher(path: str | None) -> Teacher:
     checkpoint = load_checkpoint(find_checkpoint(path))
     if all(name.startswith("backbone.") for name in checkpoint.weights):
         raise UserError(f"{checkpoint.path}: a backbone without a head has no answers; expected a run that was trained")
-    task = load_task(checkpoint.config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
+    task = load_task(checkpoint.network, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
     size = task.resolution, task.resolution
     crop, share = getattr(task, "crop", None), getattr(task, "crop_share", None)
     return Teacher(

@@ -12,16 +12,17 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from tasks.shared.config.consent import CACHE, cache_path
+from tasks.shared.config.nodes import Node
 from tasks.shared.contract import Data, Targets
 from tasks.shared.data.image_set import Images
-from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.cache import PredictionCache, checksum_of, open_cache
+from tasks.shared.distillation.settings import TeacherConfig
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import center_crop
+from tasks.shared.network.build import construct
 
 log = logging.getLogger(__name__)
-OWN_KEYS = ("choice", "stage", "cache", "cache_folder")  # of the config node `teacher`; the others are the teacher's
 NAMED = 1000  # images whose names tell a set from others
 
 
@@ -105,22 +106,18 @@ def view_of(image: Tensor, size: tuple[int, int], crop: str, share: float) -> Te
     return v2.functional.resized_crop(image, top, left, cut_h, cut_w, [h, w], antialias=True)
 
 
-def teacher_of(config: dict[str, Any]) -> Teacher | None:
-    """The teacher that a run's config names; runs of before there were any have no such node."""
-    node = {key: value for key, value in (config.get("teacher") or {}).items() if key not in OWN_KEYS}
-    if "_target_" not in node:
-        return None
-    return build_teacher(config | {"teacher": node})
+def teacher_of(config: TeacherConfig) -> Teacher | None:
+    """The teacher that a run's config names, if any. Raises UserError naming the file or key."""
+    return None if config.node.target is None else construct(config.node)
 
 
-def teacher_if_there(config: dict[str, Any]) -> Teacher | None:
+def teacher_if_there(config: TeacherConfig) -> Teacher | None:
     """`teacher_of`; None, with a warning, where its file or run is gone: a network's own figures need no teacher.
 
     None too where no path is given, as for weights that were converted.
     """
-    node = config.get("teacher") or {}
-    path = node.get("path")
-    if path is None and node.get("choice") == "run":
+    path = config.node.path
+    if path is None and config.node.name == "run":
         return None
     if path is not None and not Path(str(path)).exists():
         log.warning("warning: teacher.path=%s: no such file or run; figures that need the teacher are left out", path)
@@ -140,25 +137,30 @@ class Teachable(Data, Protocol):
         """Those that the loader of "train" or "val" reads."""
 
 
-def teachable(data: Data, config: dict[str, Any]) -> Teachable:
-    """The same data. Raises UserError where its loaders know no lessons."""
+def teachable(data: Data, teacher: Node, data_name: str | None) -> Teachable:
+    """The same data. Raises UserError, with the names of both choices, where its loaders know no lessons."""
     if not hasattr(data, "teacher_targets"):
         raise UserError(
-            f"teacher={config['teacher'].get('choice')}: data={config['data'].get('choice')} cannot be taught; "
-            "expected images such as data=celeba or data=face_folder, or teacher=none"
+            f"teacher={teacher.name}: data={data_name} cannot be taught; expected images such as "
+            "data=celeba or data=face_folder, or teacher=none"
         )
     return cast(Teachable, data)
 
 
 def teach(
-    data: Data, teacher: Teacher, config: dict[str, Any], splits: Iterable[str] = ("train", "val")
+    data: Data,
+    teacher: Teacher,
+    config: TeacherConfig,
+    data_name: str | None,
+    splits: Iterable[str] = ("train", "val"),
 ) -> dict[str, TeacherTargets]:
     """Let the loaders of `data` hand out the teacher's answers; returns the lessons by split.
 
-    With a lesson for "train", the targets of training hold `file`, `size` and `index` besides, and no label.
+    config: of the teacher. data_name: the choice of data, for messages. With a lesson for "train", the targets of
+    training hold `file`, `size` and `index` besides, and no label.
     Raises UserError for data that cannot be taught, and for a cache that cannot be kept.
     """
-    pupils, node = teachable(data, config), config["teacher"]
+    pupils = teachable(data, config.node, data_name)
     shown = (pupils.center["crop"], pupils.center["crop_share"])
     if teacher.crop is not None and teacher.crop != shown:
         log.warning(
@@ -167,8 +169,8 @@ def teach(
         )  # fmt: skip
     for split in splits:
         cache, images = None, pupils.images_of(split)
-        if node.get("cache", True):
-            path = cache_path("teacher.cache_folder", Path(str(node.get("cache_folder") or CACHE)), "teacher_*")
+        if config.own.cache:
+            path = cache_path("teacher.cache_folder", Path(config.own.cache_folder or CACHE), "teacher_*")
             about = _about(teacher, images, pupils.center)
             cache = open_cache(path, teacher.name, about, len(images.labels), teacher.num_outputs)
         pupils.teacher_targets[split] = TeacherTargets(teacher, **pupils.center, cache=cache)

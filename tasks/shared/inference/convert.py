@@ -2,27 +2,27 @@
 
 import logging
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from backbone import MobileNetV1
 from backbone.unfold import folded_norms, unfold_batch_norm
 from backbone.weights import Published, read_weights
 from tasks.shared.config.carried import check_names
+from tasks.shared.config.nodes import NetworkConfig, Node
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import read_classes
 from tasks.shared.files.writing import whole_file, whole_folder, write_bytes
 from tasks.shared.images.decode import collate_images, read_image
 from tasks.shared.images.files import find_images
-from tasks.shared.images.limits import KEY as MAX_MEGAPIXELS
-from tasks.shared.network.build import build_task, task_class, without_sources
+from tasks.shared.inference.settings import ConvertConfig
+from tasks.shared.network.build import build_task, task_class
 from tasks.shared.records.checkpoint import Checkpoint, find_checkpoint, load_checkpoint, write_weights
 from tasks.shared.terminal.progress import track
 
@@ -31,53 +31,49 @@ MOST_IMAGES = 1000  # more change a channel's statistics no further
 BATCH = 16
 
 
-def convert(config: DictConfig, own: dict[str, Any], output: Path, explicit: set[str]) -> None:
+def convert(
+    keys: ConvertConfig, backbone: Node, explicit: Set[str], settled: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> None:
     """What tools/convert_weights.py does.
 
-    config: of the run to make, composed but not resolved. own: the tool's keys. explicit: the keys of `config` that the
-    user has set.
+    backbone: of the run to make. explicit: the keys of its config that the user has set. settled: the run's config as
+    plain data, of changes by key.
     """
-    source = str(own["source"])
-    if own["format"] != "run":
-        write_file(load_checkpoint(find_checkpoint(source)), output, own["format"])
+    source, output = keys.source, Path(keys.output)
+    if keys.format != "run":
+        write_file(load_checkpoint(find_checkpoint(source)), output, keys.format)
         return
-    classes = None if own["classes"] is None else read_classes(Path(own["classes"]), "classes")
+    classes = None if keys.classes is None else read_classes(Path(keys.classes), "classes")
     try:
         published = read_weights(source)
     except ValueError as error:
         raise UserError(str(error)) from error
-    if config.backbone.get("_target_") != "backbone.MobileNetV1":
-        raise UserError(
-            f"backbone={config.backbone.get('_target_')}: published weights are read into backbone=mobilenet"
-        )
-    if own["background"] is not None:
-        published = replace(published, background=own["background"])
-    adopt_published(config, published, explicit)
-    resolved = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(resolved, dict)
-    for key in ("output", "resume", MAX_MEGAPIXELS):
-        del resolved[key]
-    images = None if own["pictures"] is None else Path(own["pictures"])
-    write_run({str(key): value for key, value in resolved.items()}, published, output, classes, images)
+    if backbone.target != "backbone.MobileNetV1":
+        raise UserError(f"backbone={backbone.target}: published weights are read into backbone=mobilenet")
+    if keys.background is not None:
+        published = replace(published, background=keys.background)
+    images = None if keys.pictures is None else Path(keys.pictures)
+    write_run(settled(implied_by(published, backbone, explicit)), published, output, classes, images)
 
 
-def adopt_published(config: DictConfig, published: Published, explicit: set[str]) -> None:
-    """Set in a run's config what published weights imply: the backbone's arguments and the resolution.
+def implied_by(published: Published, backbone: Node, explicit: Set[str]) -> dict[str, Any]:
+    """What published weights change in a run's config, values by key: the backbone's arguments and the resolution.
 
     explicit: the keys that the user has set; one that asks for something else is an error naming both values.
     """
-    if published.resolution is not None and "resolution" not in explicit:
-        config.resolution = published.resolution  # weights work at others too
+    own = backbone.plain()
     implied = {key: list(v) if isinstance(v, tuple) else v for key, v in published.implied.items()}
     conflicts = [
-        f"backbone.{key}={config.backbone[key]} was asked for, but they need {value}"
+        f"backbone.{key}={own[key]} was asked for, but they need {value}"
         for key, value in implied.items()
-        if f"backbone.{key}" in explicit and config.backbone[key] != value
+        if f"backbone.{key}" in explicit and own[key] != value
     ]
     if conflicts:
         raise UserError(f"{published.source}: {'; '.join(conflicts)}")
-    for key, value in implied.items():
-        config.backbone[key] = value
+    changes = {f"backbone.{key}": value for key, value in implied.items()}
+    if published.resolution is not None and "resolution" not in explicit:
+        changes["resolution"] = published.resolution  # weights work at others too
+    return changes
 
 
 def write_run(
@@ -85,14 +81,15 @@ def write_run(
 ) -> None:
     """Write published weights as a run's folder: config.yaml and checkpoints/best.ckpt.
 
-    config: resolved, with what the weights imply. classes: ids of the classes, else the usual ones. images: a folder
-    for the statistics of folded batch norms. The folder appears when it is whole.
+    config: plain data, with what the weights imply. classes: ids of the classes, else the usual ones. images: a
+    folder for the statistics of folded batch norms. The folder appears when it is whole.
     """
-    task_type: type[Task] = task_class(config)
+    network = NetworkConfig.of(config)
+    made: type[Task] = task_class(network.task)
     try:
-        info = task_type.published_info(published, classes)
+        info = made.published_info(published, classes)
         check_names(info, "classes")
-        task = build_task(config, max(len(info.get("class_names", [])), 2)).eval()
+        task = build_task(network, max(len(info.get("class_names", [])), 2)).eval()
         task.load_published(published)
     except ValueError as error:
         raise UserError(str(error)) from error
@@ -145,7 +142,7 @@ def write_file(checkpoint: Checkpoint, output: Path, file_format: str) -> None:
     from backbone.sources.timm import to_timm
     from backbone.weights import save_weights
 
-    task = build_task(without_sources(checkpoint.config), max(checkpoint.num_classes, 2))
+    task = build_task(checkpoint.network.without_sources(), max(checkpoint.num_classes, 2))
     task.load_state_dict(checkpoint.weights, strict=checkpoint.num_classes > 0)  # a backbone alone has no head
     head = {k.removeprefix("head."): t for k, t in checkpoint.weights.items() if k in ("head.weight", "head.bias")}
     if not output.parent.is_dir():
@@ -153,7 +150,7 @@ def write_file(checkpoint: Checkpoint, output: Path, file_format: str) -> None:
     try:
         if file_format == "safetensors":
             with whole_file(output, "output") as part:
-                save_weights(task.backbone, part, classifier=head, resolution=checkpoint.config["resolution"])  # type: ignore[arg-type]
+                save_weights(task.backbone, part, classifier=head, resolution=checkpoint.network.resolution)  # type: ignore[arg-type]
         else:
             if not isinstance(task.backbone, MobileNetV1) or task.backbone.arguments["padding"] != "symmetric":
                 raise UserError(

@@ -10,13 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.contract import Task
-from tasks.shared.errors import UserError, check_count
+from tasks.shared.errors import UserError
 from tasks.shared.files.folders import METRICS
 from tasks.shared.files.writing import make_folder, write_image, write_text
 from tasks.shared.images.decode import collate_images, read_image, to_pil
 from tasks.shared.images.files import find_images
 from tasks.shared.images.limits import max_pixels
+from tasks.shared.inference.settings import PredictConfig
 from tasks.shared.inference.video import VIDEO_SUFFIXES, FilmWriter, is_camera, read_frames
 from tasks.shared.network.fused import network_of
 from tasks.shared.records.checkpoint import load_checkpoint
@@ -28,21 +30,22 @@ log = logging.getLogger(__name__)
 
 
 def predict_files(
-    path: Path, config: dict[str, Any], source: str, output: Path, batch_size: int, pair: str | None = None
+    path: Path, network: NetworkConfig, accelerator: str, precision: str | int, keys: PredictConfig, output: Path
 ) -> list[dict[str, Any]]:
-    """Answer for every image of `source`; returns what predictions.json holds.
+    """Answer for every image of `keys.input` with the checkpoint `path`; returns what predictions.json holds.
 
-    source: a file, a folder, a glob, a film, or a camera's number. Images with the answer drawn on go to `output`
+    network: the checkpoint's, with what the user has changed. accelerator, precision: what it runs on.
+    input: a file, a folder, a glob, a film, or a camera's number. Images with the answer drawn on go to `output`
     under their own names, a film as one film. Unreadable images among others are left out and reported.
-    pair: an image to compare with the one that `source` is, where the task does so.
+    pair: an image to compare with the one that `input` is, where the task does so.
     """
-    check_count("batch_size", batch_size)
+    source, pair = str(keys.input), None if keys.pair is None else str(keys.pair)
     checkpoint = load_checkpoint(path)
     live = is_camera(source) or Path(source).suffix.lower() in VIDEO_SUFFIXES
     files = [] if live else find_images(source)
-    task, device = network_of(checkpoint, config)
+    task, device = network_of(checkpoint, network, accelerator, precision)
     if pair is not None:
-        files = _both(files, pair, task, config)
+        files = _both(files, pair, task, network.task.name)
 
     film = FilmWriter(output / f"{Path(source).stem or 'camera'}.mp4", source) if live else None
     base = _common_folder(files)
@@ -51,7 +54,7 @@ def predict_files(
     names: list[str] = []
     with nullcontext() if film is None else film:
         try:
-            for group in _in_groups(frames, batch_size, max_pixels()):
+            for group in _in_groups(frames, keys.batch_size, max_pixels()):
                 images = collate_images([task.prepare(image) for _, image in group]).to(device)
                 sizes = torch.tensor([image.shape[-2:] for _, image in group])
                 with torch.inference_mode():
@@ -80,10 +83,10 @@ def predict_files(
     return predictions
 
 
-def _both(files: list[Path], pair: str, task: Task, config: dict[str, Any]) -> list[Path]:
+def _both(files: list[Path], pair: str, task: Task, name: str | None) -> list[Path]:
     """The two images to compare."""
     if not task.compares:
-        raise UserError(f"pair={printable(pair)}: task={config['task']['name']} compares no images; leave it out")
+        raise UserError(f"pair={printable(pair)}: task={name} compares no images; leave it out")
     both = [*files, *find_images(pair, "pair")]
     if len(files) != 1 or len(both) != 2:
         raise UserError(f"pair={printable(pair)}: expected one image there, and one as input, to compare the two")

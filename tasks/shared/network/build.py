@@ -9,22 +9,23 @@ import torch
 from torch import nn
 
 from tasks.shared.config.carried import check_names
+from tasks.shared.config.nodes import NetworkConfig, Node
 from tasks.shared.config.targets import target_of
 from tasks.shared.contract import Data, Task
-from tasks.shared.errors import UserError, check_count
+from tasks.shared.errors import UserError
 from tasks.shared.network.isometric import isometric_init
 from tasks.shared.network.planned import planned
 
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)  # and what extends them, as timm's
 
 
-def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
-    """Call what `node["_target_"]` names with the node's other keys and `more`.
+def construct(node: Node, **more: Any) -> Any:
+    """Call what the node names with its arguments and `more`.
 
     A ValueError or TypeError of the callee becomes a UserError.
     """
-    made = target_of(key, node)
-    arguments = {k: v for k, v in node.items() if k != "_target_"} | more
+    made, key = target_of(node), node.group
+    arguments = node.arguments | more
     try:
         return made(**arguments)
     except UserError:
@@ -32,60 +33,50 @@ def construct(key: str, node: dict[str, Any], **more: Any) -> Any:
     except (ValueError, TypeError) as error:
         message = str(error) if isinstance(error, ValueError) else f"{key}: a value of the wrong type ({error})"
         if isinstance(error, TypeError) and (odd := re.search(r"unexpected keyword argument '(\w+)'$", str(error))):
-            message = f"{key}.{odd[1]}={arguments.get(odd[1])!r}: there is no such key; {node['_target_']} takes none"
+            message = f"{key}.{odd[1]}={arguments.get(odd[1])!r}: there is no such key; {node.target} takes none"
         raise UserError(message) from error
 
 
-def build_data(config: dict[str, Any], splits: Iterable[str] = ("train", "val")) -> Data:
-    node = config.get("data")
+def build_data(node: Node | None, resolution: int, splits: Iterable[str] = ("train", "val")) -> Data:
+    """A run's data; resolution: side of the network's input in pixels."""
     if node is None:
         raise UserError("data is not set; choose one of configs/data, such as data=coco_sample")
-    for key in ("batch_size", "val_batch_size"):
-        check_count(f"data.{key}", node.get(key, 1))
-    data: Data = construct("data", _without("choice", node), resolution=_resolution(config), splits=tuple(splits))
-    check_names(data.info, f"data={node.get('choice')}")
+    data: Data = construct(node, resolution=resolution, splits=tuple(splits))
+    check_names(data.info, f"data={node.name}")
     return data
 
 
-def build_task(config: dict[str, Any], num_classes: int) -> Task:
+def build_task(config: NetworkConfig, num_classes: int) -> Task:
     """The network of a run: backbone, head, and the settings that concern the whole of it."""
-    task_class(config)  # is one, before a backbone is built for it
-    backbone = construct("backbone", config["backbone"])
-    node, resolution = _without("name", config["task"]), _resolution(config)
-    task = construct("task", node, backbone=backbone, num_classes=num_classes, resolution=resolution)
-    momentum = config["trainer"]["bn_momentum"]
-    if momentum is not None:
+    task_class(config.task)  # is one, before a backbone is built for it
+    backbone = construct(config.backbone)
+    task = construct(config.task, backbone=backbone, num_classes=num_classes, resolution=config.resolution)
+    if config.bn_momentum is not None:
         for module in task.modules():
             if isinstance(module, BATCH_NORMS):
-                module.momentum = momentum
+                module.momentum = config.bn_momentum
     return task
 
 
-def task_class(config: dict[str, Any]) -> type[Task]:
+def task_class(node: Node) -> type[Task]:
     """The class of a run's network. Raises UserError where its config names none."""
-    made = target_of("task", config["task"])
+    made = target_of(node)
     if not (inspect.isclass(made) and issubclass(made, Task)):
-        raise UserError(
-            f"task._target_={config['task']['_target_']!r} is no task; expected a subclass of {Task.__name__}"
-        )
+        raise UserError(f"task._target_={node.target!r} is no task; expected a subclass of {Task.__name__}")
     return made
 
 
-def initialise(task: Task, config: dict[str, Any]) -> None:
+def initialise(task: Task, method: str | None, backbone: Node) -> None:
     """Give a new network the weights to start from that `init.method` names."""
-    method = config["init"]["method"]
-    loaded = [key for key in ("pretrained", "checkpoint") if config["backbone"].get(key)]
-    if method is not None and loaded:
+    if method is not None and (loaded := backbone.sources()):
         raise UserError(f"init.method would overwrite the weights of backbone.{loaded[0]}; give init.method=null")
     if method == "isometric":
         isometric_init(task)
-    elif method is not None:
-        raise UserError(f"init.method={method!r}; expected null or 'isometric'")
 
 
-def load_task(config: dict[str, Any], weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
+def load_task(config: NetworkConfig, weights: dict[str, torch.Tensor], num_classes: int, source: str) -> Task:
     """`build_task` with weights, every one of which must fit."""
-    bare = without_sources(config)
+    bare = config.without_sources()
     try:
         with planned(source):  # so that sizes that are not the weights' are told before they take memory
             plan = build_task(bare, num_classes)
@@ -114,26 +105,7 @@ def check_weights(module: nn.Module, weights: dict[str, torch.Tensor], source: s
         raise UserError(f"{source} does not fit the network that the config describes: {listed}")
 
 
-def without_sources(config: dict[str, Any]) -> dict[str, Any]:
-    """For a network whose weights a checkpoint of ours holds: where they first came from need not be there."""
-    sources = {key: None if key == "checkpoint" else False for key in ("checkpoint", "pretrained")}
-    return config | {"backbone": config["backbone"] | {k: v for k, v in sources.items() if k in config["backbone"]}}
-
-
-def check_data_type(task: Task, data: Data, config: dict[str, Any]) -> None:
-    """Refuse data that the task cannot learn from."""
+def check_data_type(task: Task, data: Data, task_name: str | None, data_name: str | None) -> None:
+    """Refuse data that the task cannot learn from; the names are those of the choices."""
     if task.data_type != data.data_type:
-        raise UserError(
-            f"task={config['task']['name']} needs {task.data_type} data, but data={config['data'].get('choice')} "
-            f"is {data.data_type} data"
-        )
-
-
-def _without(name: str, node: dict[str, Any]) -> dict[str, Any]:
-    """Without the key that tells users and checkpoints which option it is, and the object nothing."""
-    return {key: value for key, value in node.items() if key != name}
-
-
-def _resolution(config: dict[str, Any]) -> int:
-    check_count("resolution", config["resolution"])
-    return config["resolution"]
+        raise UserError(f"task={task_name} needs {task.data_type} data, but data={data_name} is {data.data_type} data")

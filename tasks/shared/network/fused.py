@@ -1,12 +1,12 @@
 """A checkpoint's network, ready to answer."""
 
 import shlex
-from typing import Any
 
 import torch
 from torch import nn
 
 from backbone import fold_batch_norm, fuse_activations
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
 from tasks.shared.network.build import load_task
@@ -14,23 +14,25 @@ from tasks.shared.network.runtime import check_accelerator, keep_heap, pick_devi
 from tasks.shared.records.checkpoint import Checkpoint
 
 
-def network_of(checkpoint: Checkpoint, config: dict[str, Any]) -> tuple[Task, torch.device]:
+def network_of(
+    checkpoint: Checkpoint, config: NetworkConfig, accelerator: str, precision: str | int
+) -> tuple[Task, torch.device]:
     """The network with the checkpoint's weights, as `prepare_for_inference` makes it, and the device that it is on.
 
     As the final score of a run, `tools/eval.py` and `tools/predict.py` all ask here, they have the same network to the
     last digit.
 
-    config: the checkpoint's own, with what the user has changed (what it runs on, thresholds ...).
+    config: the checkpoint's own, with what the user has changed (thresholds ...). accelerator, precision: the keys of
+    `trainer`.
     """
     if all(name.startswith("backbone.") for name in checkpoint.weights):
         raise UserError(
             f"{checkpoint.path}: a backbone without a head; train one with "
             f"{shlex.quote(f'init.run={checkpoint.path}')} init.head=new"
         )
-    settings = config["trainer"]
-    check_accelerator(settings["accelerator"])
-    device = pick_device(settings["accelerator"])
-    bf16 = pick_precision(device, settings["precision"]).startswith("bf16")
+    check_accelerator(accelerator)
+    device = pick_device(accelerator)
+    bf16 = pick_precision(device, precision).startswith("bf16")
     task = load_task(config, checkpoint.weights, checkpoint.num_classes, str(checkpoint.path))
     task.check_info(checkpoint.info, str(checkpoint.path))
     keep_heap()

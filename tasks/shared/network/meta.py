@@ -1,41 +1,28 @@
 """Networks that are built to be counted: on the meta device, where they take no memory and nothing is computed."""
 
-from typing import Any
-
-from omegaconf import DictConfig
-
 from backbone import Cost, count_cost
-from tasks.shared.config.compose import plain
 from tasks.shared.config.consent import asks_for
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.contract import Task
 from tasks.shared.errors import UserError
-from tasks.shared.network.build import build_task, without_sources
+from tasks.shared.network.build import build_task
 from tasks.shared.network.planned import planned
 
 MOST = 1 << 30  # weights that a network may begin with on the word of a file that holds none
-NODES = ("task", "backbone", "trainer")  # what makes a network, besides the resolution
 
 
-def network_config(config: DictConfig) -> dict[str, Any]:
-    """What makes the network of a composed config, as plain data; where its images lie need not be set.
-
-    Raises UserError for a key that is missing there, or that cannot be resolved.
-    """
-    return {"resolution": config.resolution} | {node: plain(config[node]) for node in NODES}
-
-
-def meta_network(config: dict[str, Any], num_classes: int) -> Task:
+def meta_network(config: NetworkConfig, num_classes: int) -> Task:
     """The network that a run's config describes."""
     with planned("the run's config"):
-        return build_task(without_sources(config), num_classes)
+        return build_task(config.without_sources(), num_classes)
 
 
-def network_cost(config: dict[str, Any], num_classes: int) -> Cost:
+def network_cost(config: NetworkConfig, num_classes: int) -> Cost:
     """What the network that a run's config describes costs for one image."""
-    return count_cost(meta_network(config, num_classes), config["resolution"])
+    return count_cost(meta_network(config, num_classes), config.resolution)
 
 
-def check_new(config: dict[str, Any], num_classes: int) -> None:
+def check_new(config: NetworkConfig, num_classes: int) -> None:
     """Raise UserError for a network without weights that is too large to be begun on a file's word alone."""
     if asks_for("backbone"):
         return

@@ -5,62 +5,60 @@ from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from backbone.features import Backbone
 from backbone.unfold import folded_norms
+from tasks.shared.config.nodes import NetworkConfig, Node
 from tasks.shared.contract import Data, Task
 from tasks.shared.errors import UserError
 from tasks.shared.files.names import same_classes
-from tasks.shared.network.build import BATCH_NORMS, check_weights, without_sources
+from tasks.shared.network.build import BATCH_NORMS, check_weights
+from tasks.shared.network.settings import InitConfig
 from tasks.shared.records.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
-HEADS = ("keep", "new")
 BODY = "backbone."
 
 
-def source_of(init: dict[str, Any]) -> Checkpoint | None:
+def source_of(init: InitConfig) -> Checkpoint | None:
     """The checkpoint that `init.run` names, if any."""
-    if init["head"] not in HEADS:
-        raise UserError(f"init.head={init['head']!r}; expected one of {', '.join(HEADS)}")
-    return load_checkpoint(find_checkpoint(Path(str(init["run"])))) if init["run"] is not None else None
+    return None if init.run is None else load_checkpoint(find_checkpoint(Path(init.run)))
 
 
-def adopt_backbone(config: DictConfig, given: set[str], by_experiment: Set[str] = frozenset()) -> None:
-    """Give a composed config the backbone of `init.run`, and its resolution where it is a run of the same task.
+def adopted(
+    init: InitConfig, ours: NetworkConfig, given: Set[str], by_experiment: Set[str] = frozenset()
+) -> dict[str, Any]:
+    """What changes in the config of a run that starts from `init.run`, values by key.
 
+    That is its backbone, but for the taps, and its resolution where it is a run of the same task.
     given: the keys that the user has set; by_experiment: those that the chosen experiment sets. One that asks for
     another backbone than the run's is an error; a resolution among them stays.
     """
-    source = source_of(OmegaConf.to_container(config.init))  # type: ignore[arg-type]
+    source = source_of(init)
     if source is None:
-        return
-    if "init.method" in given and config.init.method is not None and config.init.head == "keep":
+        return {}
+    if "init.method" in given and init.method is not None and init.head == "keep":
         raise UserError(
-            f"init.method={config.init.method}, init.run={config.init.run}: the run's weights replace all that "
+            f"init.method={init.method}, init.run={init.run}: the run's weights replace all that "
             "init.method starts; give one of them, or init.head=new, a head that init.method starts"
         )
     explicit = given | by_experiment
-    theirs, ours = without_sources(source.config)["backbone"], config.backbone
+    theirs, asked_for = source.network.without_sources().backbone.plain(), ours.backbone.plain()
     asked = {key.removeprefix(BODY) for key in explicit if key.startswith(BODY)} - {"taps"}
     if "backbone" in explicit:
         asked.add("_target_")
     conflicts = [
-        f"{BODY}{key}={ours.get(key)} was asked for, but the run has {theirs.get(key)}"
+        f"{BODY}{key}={asked_for.get(key)} was asked for, but the run has {theirs.get(key)}"
         for key in sorted(asked)
-        if ours.get(key) != theirs.get(key)
+        if asked_for.get(key) != theirs.get(key)
     ]
     if conflicts:
-        raise UserError(f"init.run={config.init.run}: {'; '.join(conflicts)}")
-    taps = ours.taps
-    OmegaConf.set_struct(config, False)
-    config.backbone = OmegaConf.create(theirs)
-    config.backbone.taps = taps
-    if source.config["task"]["name"] == config.task.name and "resolution" not in explicit:
-        config.resolution = source.config["resolution"]
-    OmegaConf.set_struct(config, True)
+        raise UserError(f"init.run={init.run}: {'; '.join(conflicts)}")
+    changes: dict[str, Any] = {"backbone": theirs | {"taps": asked_for["taps"]}}
+    if source.network.task.name == ours.task.name and "resolution" not in explicit:
+        changes["resolution"] = source.network.resolution
+    return changes
 
 
 def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) -> None:
@@ -89,14 +87,14 @@ def start_from(task: Task, source: Checkpoint, head: str, info: dict[str, Any]) 
     log.info("init: not taken from it: %s", ", ".join(sorted(left_out)) or "nothing")
 
 
-def warn_of_leaks(data: Data, source: Checkpoint | None, backbone: dict[str, Any]) -> None:
+def warn_of_leaks(data: Data, source: Checkpoint | None, backbone: Node) -> None:
     """Say so where a network starts from weights that know images of the validation split.
 
     backbone: the config's node; what it loads by itself, timm's weights, comes from ImageNet.
     """
-    loaded = "imagenet" if backbone.get("pretrained") or backbone.get("checkpoint") else None
-    choice = loaded if source is None else source.config["data"]["choice"]
-    if choice in data.leak_warnings:
+    loaded = "imagenet" if backbone.sources() else None
+    choice = loaded if source is None else source.data_name
+    if choice is not None and choice in data.leak_warnings:
         log.warning("warning: %s", data.leak_warnings[choice])
 
 

@@ -27,7 +27,7 @@ class Accuracies:
         self.folder, self.counter = folder, counter
         self._counted: dict[tuple[Path, int], tuple[LayerCost, ...]] = {}
         every = find_runs(folder, None)
-        self.tasks = {run.config["task"]["name"] for run in every}
+        self.tasks = {run.network.task.name for run in every}
         self.runs = [run for run in every if _is_real(run)]
         log.info("%d runs below %s; %d left out, which are on drawn samples or stages of others",
                  len(every), folder, len(every) - len(self.runs))  # fmt: skip
@@ -38,9 +38,7 @@ class Accuracies:
         if not row.accuracy or not isinstance(row.network, Preset):
             return ()
         return tuple(
-            Found(
-                100 * _share(run, metric), str(run.config["data"].get("choice")), str(run.path.relative_to(self.folder))
-            )
+            Found(100 * _share(run, metric), str(run.data_name), str(run.path.relative_to(self.folder)))
             for run in self.runs
             if metric in run.metrics
             and (table.condition is None or run.metrics.get(table.condition[0]) == table.condition[1])
@@ -49,7 +47,7 @@ class Accuracies:
 
     def _same(self, run: Run, preset: Preset) -> bool:
         config = self.counter.config(preset)
-        if (run.config["task"]["name"], run.config["resolution"]) != (config["task"]["name"], config["resolution"]):
+        if (run.network.task.name, run.network.resolution) != (config.task.name, config.resolution):
             return False
         return self._layers(run, preset.num_classes) == self.counter.cost(preset).layers
 
@@ -57,14 +55,14 @@ class Accuracies:
         """Counted once, as a run is held against many rows."""
         if (run.path, num_classes) not in self._counted:
             try:
-                self._counted[run.path, num_classes] = network_cost(run.config, num_classes).layers
+                self._counted[run.path, num_classes] = network_cost(run.network, num_classes).layers
             except UserError as error:
                 raise UserError(f"{run.path / CONFIG}: {error}") from error
         return self._counted[run.path, num_classes]
 
 
 def _is_real(run: Run) -> bool:
-    return not str(run.config["data"].get("choice")).endswith(SAMPLE) and run.path.parent.name != "stages"
+    return not str(run.data_name).endswith(SAMPLE) and run.path.parent.name != "stages"
 
 
 def _share(run: Run, metric: str) -> float:

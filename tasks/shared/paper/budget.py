@@ -1,15 +1,16 @@
 """The paper's two hyper-parameters (Secs. 3.3, 3.4): networks of all widths and resolutions, and what fits a budget."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from backbone import Cost
-from tasks.shared.errors import UserError, check_count
-from tasks.shared.network.meta import network_config, network_cost
+from tasks.shared.config.compose import changed, network_config
+from tasks.shared.errors import UserError
+from tasks.shared.network.meta import network_cost
+from tasks.shared.paper.backbones import alpha_of, name_of
 from tasks.shared.paper.grids import Cell, Grid
 
 
@@ -29,11 +30,6 @@ class Budget:
     mult_adds: float | None = None
     parameters: float | None = None
 
-    def __post_init__(self) -> None:
-        for key, value in (("mult_adds", self.mult_adds), ("parameters", self.parameters)):
-            if value is not None and not _is_positive(value):
-                raise UserError(f"budget.{key}={value}; expected a number above 0, such as 100e6")
-
     def fits(self, cost: Cost) -> bool:
         limits = (self.mult_adds, cost.mult_adds), (self.parameters, cost.parameters)
         return all(limit is None or count <= limit for limit, count in limits)
@@ -43,31 +39,21 @@ class Budget:
         return " and ".join(f"{limit:,.15g} {name}" for name, limit in limits.items() if limit is not None)
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
-
-
 def sized_networks(
     config: DictConfig, num_classes: int, alphas: Sequence[float], resolutions: Sequence[int]
 ) -> list[Sized]:
     """Every alpha at every resolution of a composed config, the most mult-adds first.
 
-    Raises UserError for lists that hold anything else than numbers above 0, and for a network that has no alpha.
+    Raises UserError for a network that has no alpha.
     """
-    for key, values in (("alphas", alphas), ("resolutions", resolutions)):
-        if not (isinstance(values, list) and values and all(_is_positive(value) for value in values)):
-            raise UserError(f"budget.{key}={values}; expected a list of numbers above 0")
-    for resolution in resolutions:
-        check_count("budget.resolutions", resolution)
-    if "alpha" not in config.backbone:
-        raise UserError(f"backbone.name={config.backbone.get('name')} has no alpha; expected backbone=mobilenet")
-    config = config.copy()
+    backbone = network_config(config).backbone
+    if alpha_of(backbone) is None:
+        raise UserError(f"backbone.name={name_of(backbone)} has no alpha; expected backbone=mobilenet")
     found = []
     for alpha in alphas:
         for resolution in resolutions:
-            OmegaConf.update(config, "backbone.alpha", alpha)
-            OmegaConf.update(config, "resolution", resolution)
-            found.append(Sized(alpha, resolution, network_cost(network_config(config), num_classes)))
+            network = network_config(changed(config, {"backbone.alpha": alpha, "resolution": resolution}))
+            found.append(Sized(alpha, resolution, network_cost(network, num_classes)))
     return sorted(found, key=lambda sized: -sized.cost.mult_adds)
 
 

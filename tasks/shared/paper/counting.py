@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torchvision.models import get_model
@@ -12,8 +12,9 @@ from torchvision.models import get_model
 from backbone import Cost, LayerCost, MobileNetV1, count_cost
 from backbone.layers import ConvNormAct
 from backbone.mobilenet import SeparableConv
-from tasks.shared.config.compose import compose_config
-from tasks.shared.network.meta import meta_network, network_config, network_cost
+from tasks.shared.config.compose import compose_config, network_config
+from tasks.shared.config.nodes import NetworkConfig
+from tasks.shared.network.meta import meta_network, network_cost
 from tasks.shared.paper.rows import Network, Preset
 from tasks.shared.paper.verdict import Number
 
@@ -30,10 +31,10 @@ class Counter:
     """Counts networks, and remembers what it has counted."""
 
     def __init__(self) -> None:
-        self._configs: dict[tuple[str, ...], dict[str, Any]] = {}
+        self._configs: dict[tuple[str, ...], NetworkConfig] = {}
         self._costs: dict[Network, Cost] = {}
 
-    def config(self, preset: Preset) -> dict[str, Any]:
+    def config(self, preset: Preset) -> NetworkConfig:
         """What makes its network."""
         overrides = (f"experiment={preset.experiment}", *preset.settings)
         if overrides not in self._configs:
@@ -98,7 +99,7 @@ def wide_start(counter: Counter, network: Network) -> Count:
         assert isinstance(second, SeparableConv)
         net.add_module("conv_0", ConvNormAct(3, 16, 3, 2))
         net.add_module("conv_1", SeparableConv(16, second.pointwise.conv.out_channels, 1))
-    cost = count_cost(net, counter.config(network)["resolution"])
+    cost = count_cost(net, counter.config(network).resolution)
     return Count(cost.mult_adds, cost.weights)
 
 

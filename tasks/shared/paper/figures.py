@@ -26,6 +26,7 @@ from tasks.shared.paper.points import (
     print_points,
     run_point,
 )
+from tasks.shared.paper.settings import FiguresConfig
 from tasks.shared.records.runs import find_runs
 
 log = logging.getLogger(__name__)
@@ -39,14 +40,13 @@ FILLS = ("full", "left", "bottom", "right", "top")  # of markers: a data set eac
 MARKER: dict[str, Any] = {"markersize": 7, "markerfacecoloralt": "white"}
 
 
-def draw_figures(runs: str | None, output: str | None, paper: bool) -> list[Path]:
+def draw_figures(config: FiguresConfig) -> list[Path]:
     """Write figure4 and figure5, .png and .svg, of the classification runs below the folder `runs`, and print these.
 
     runs: None draws figure4_cost and figure5_cost: the 16 models without accuracies, so `paper` adds nothing.
     output: a folder; `runs` if None. Returns the two .png. Raises UserError for arguments and runs that will not do.
     """
-    if not isinstance(paper, bool):
-        raise UserError(f"paper={paper!r}; expected true or false")
+    runs, output = config.runs, config.output
     if runs is None and output is None:
         raise UserError("runs and output are not set; give runs=..., or output=... for figures of costs alone")
     folder = Path(output or str(runs))
@@ -59,7 +59,7 @@ def draw_figures(runs: str | None, output: str | None, paper: bool) -> list[Path
     else:
         points = sorted((run_point(run, Path(runs)) for run in find_runs(Path(runs), TASK)), key=order)
         print_points(points)
-        points += paper_points() if paper else []
+        points += paper_points() if config.paper else []
         figures = {"figure4": figure_4(points), "figure5": figure_5(points)}
     make_folder(folder, "output")
     for name, figure in figures.items():

@@ -16,6 +16,7 @@ from tasks.shared.errors import UserError
 from tasks.shared.files.folders import METRICS
 from tasks.shared.network.meta import network_cost
 from tasks.shared.paper import imagenet
+from tasks.shared.paper.backbones import alpha_of, variant_of
 from tasks.shared.paper.budget import sized_networks
 from tasks.shared.records.runs import Run, class_count
 from tasks.shared.terminal.tables import PlainTable
@@ -81,29 +82,20 @@ def run_point(run: Run, folder: Path) -> Point:
     for name in ("top1", "top5"):
         if (name == "top1" and name not in run.metrics) or not 0 <= run.metrics.get(name, 0) <= 1:
             raise UserError(f"{run.path / METRICS}: {name}={run.metrics.get(name)}; expected an accuracy of 0 to 1")
-    classes, backbone = class_count(run), run.config["backbone"]
-    cost = network_cost(run.config, classes)
-    alpha = backbone.get("alpha")
+    classes, network = class_count(run), run.network
+    cost = network_cost(network, classes)
+    alpha = alpha_of(network.backbone)
     return Point(
-        source=f"ours, {run.config['data'].get('choice')} ({classes} classes)",
+        source=f"ours, {run.data_name} ({classes} classes)",
         alpha=None if alpha is None else float(alpha),
-        resolution=run.config["resolution"],
+        resolution=network.resolution,
         mult_adds=cost.mult_adds / 1e6,
         parameters=cost.weights / 1e6,
         top1=100 * run.metrics["top1"],
         top5=100 * run.metrics["top5"] if "top5" in run.metrics else None,
-        variant=_variant(backbone),
+        variant=variant_of(network.backbone),
         folder=str(run.path.relative_to(folder)),
     )
-
-
-def _variant(backbone: dict[str, Any]) -> str:
-    if "alpha" not in backbone:
-        return str(backbone.get("name", backbone.get("_target_")))
-    names = ["conv"] if backbone.get("block") == "conv" else []  # Table 4
-    names += ["shallow"] if backbone.get("shallow") else []  # Table 5
-    depth = backbone.get("depth_multiplier", 1)
-    return " ".join([*names, f"depth {depth}"] if depth != 1 else names)
 
 
 def order(point: Point) -> tuple[Any, ...]:

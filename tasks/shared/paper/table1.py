@@ -45,7 +45,7 @@ COLUMNS = ("type / stride", "filter shape", "input size")
 def sheet(counter: Counter) -> Sheet:
     """Table 1's rows in the order in which they run, and how many layers have weights."""
     config = counter.config(NETWORK)
-    ours = run_layers(meta_network(config, NETWORK.num_classes), config["resolution"])
+    ours = run_layers(meta_network(config, NETWORK.num_classes), config.resolution)
     counts = [sum(row[0].startswith(prefix) for row in ours) for prefix in ("Conv /", "Conv dw", "FC")]
     lines = [_line("layers with weights", (str(sum(counts)),), (LAYERS,), columns=("number",))]
     for number, (found, printed) in enumerate(zip_longest(ours, PRINTED, fillvalue=("none", "", ""))):

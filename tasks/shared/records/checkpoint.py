@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from backbone.sources.torch_archive import load_archive
-from tasks.shared.config.carried import check_config, check_contents_types, check_info
+from tasks.shared.config.carried import check_config, check_contents_types, check_info, data_name_of
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.errors import UserError
 from tasks.shared.files.writing import whole_file
 
@@ -19,14 +20,17 @@ KEY = "mobilenet_toolkit"  # under which a checkpoint holds what Lightning does 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of ours: the run's resolved `config`, the data's `info`, and the `weights` to answer with.
+    """A checkpoint of ours: the data's `info`, and the `weights` to answer with.
 
-    num_classes: of the data it was trained on. resumable: it holds the optimizer's state too. more: what a run that
-    goes on with it has to know besides.
+    carried: the run's whole config as plain data, for `commands` alone; network, data_name: what it says of the
+    network and of the choice of data. num_classes: of the data it was trained on. resumable: it holds the optimizer's
+    state too. more: what a run that goes on with it has to know besides.
     """
 
     path: Path
-    config: dict[str, Any]
+    carried: dict[str, Any]
+    network: NetworkConfig
+    data_name: str | None
     info: dict[str, Any]
     num_classes: int
     weights: dict[str, Tensor]
@@ -87,7 +91,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     check_info(ours["info"], ours["num_classes"], str(path))
     check_contents_types(ours.get("contents"), str(path))
     more = {key: ours.get(key) for key in ("next_epoch", "contents")}
-    return Checkpoint(path, config, ours["info"], ours["num_classes"], weights, resumable, more)
+    network, data_name = NetworkConfig.of(config, str(path)), data_name_of(config)
+    return Checkpoint(path, config, network, data_name, ours["info"], ours["num_classes"], weights, resumable, more)
 
 
 def named_tensors(state: Any, path: object) -> dict[str, Tensor]:

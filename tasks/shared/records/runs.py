@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.shared.config.carried import check_config
+from tasks.shared.config.carried import check_config, data_name_of, no_run
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import CONFIG, METRICS
 from tasks.shared.files.reading import read_json, read_yaml, shown
@@ -13,15 +14,15 @@ from tasks.shared.records.checkpoint import find_checkpoint, load_checkpoint
 
 log = logging.getLogger(__name__)
 MOST = 1e300  # of a figure; whole numbers may have thousands of digits, which no float holds
-NODES = ("task", "data", "backbone", "trainer")  # of a run's config, that are read here or by what builds its network
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, its resolved config, and its final metrics by name."""
+    """A finished run: its folder, its network, the choice of its data, and its final metrics by name."""
 
     path: Path
-    config: dict[str, Any]
+    network: NetworkConfig
+    data_name: str | None
     metrics: dict[str, float]
 
 
@@ -35,10 +36,12 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
     runs = []
     for file in sorted(folder.rglob(CONFIG)):
         config = read_yaml(file)
-        if reason := _unfit(file.parent, config, task):
+        if reason := no_run(config, task) or _unfinished(file.parent):
             log.info("skipped %s: %s", file.parent, reason)
-        else:
-            runs.append(Run(file.parent, check_config(config, str(file)), read_metrics(file.parent / METRICS)))
+            continue
+        config = check_config(config, str(file))
+        metrics = read_metrics(file.parent / METRICS)
+        runs.append(Run(file.parent, NetworkConfig.of(config, str(file)), data_name_of(config), metrics))
     if not runs:
         of_task = "" if task is None else f" of task={task}"
         raise UserError(
@@ -51,25 +54,12 @@ def find_runs(folder: Path, task: str | None) -> list[Run]:
 def read_config(file: Path) -> dict[str, Any]:
     """The config of a run that was begun. Raises UserError for a file that holds anything else."""
     config = read_yaml(file)
-    if reason := _no_config(config):
+    if reason := no_run(config):
         raise UserError(f"{file}: {reason}")
     return check_config(config, str(file))
 
 
-def _no_config(config: Any) -> str | None:
-    """Why this is no run's config."""
-    if not isinstance(config, dict) or "resolution" not in config:
-        return f"its {CONFIG} is no run's"
-    lacking = [node for node in NODES if not isinstance(config.get(node), dict)]
-    return f"its {CONFIG} is no run's, it lacks {', '.join(lacking)}" if lacking else None
-
-
-def _unfit(folder: Path, config: Any, task: str | None) -> str | None:
-    """Why this is no finished run of `task` (None: of any)."""
-    if reason := _no_config(config):
-        return reason
-    if task is not None and config["task"].get("name") != task:
-        return f"task={config['task'].get('name')}"
+def _unfinished(folder: Path) -> str | None:
     return None if (folder / METRICS).is_file() else f"it holds no {METRICS}, so it is not finished"
 
 

@@ -19,8 +19,8 @@ def _forget_count(ema: nn.Module, _: Any) -> None:
 class Ema(nn.Module, Generic[Network]):
     """A second network whose weights trail the trained one's; it is the one that is validated and kept.
 
-    decay: of the average. It warms up as (1 + n) / (10 + n) after n updates, TensorFlow's `num_updates`, so that
-    a short run is not an average of its first steps. Batch-norm statistics are averaged too, counters copied.
+    decay: of the average, 0 to below 1. It warms up as (1 + n) / (10 + n) after n updates, TensorFlow's `num_updates`,
+    so that a short run is not an average of its first steps. Batch-norm statistics are averaged too, counters copied.
     """
 
     updates: Tensor
@@ -28,8 +28,6 @@ class Ema(nn.Module, Generic[Network]):
 
     def __init__(self, network: Network, decay: float):
         super().__init__()
-        if not 0 <= decay < 1:
-            raise ValueError(f"trainer.ema_decay={decay}; expected 0 up to below 1, or null for none")
         self.network = copy.deepcopy(network).requires_grad_(False).eval()
         self.decay = decay
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import lightning.pytorch as pl
@@ -11,60 +12,58 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tasks.shared.config.typed import plain_of
 from tasks.shared.contract import Batch, Evaluator, Task
 from tasks.shared.distillation.teacher_targets import TeacherTargets
 from tasks.shared.errors import UserError
 from tasks.shared.records.checkpoint import KEY
 from tasks.shared.training.ema import Ema
-from tasks.shared.training.optim import make_optimizer, make_schedule
+from tasks.shared.training.optim import make_schedule, optimizer_of
 from tasks.shared.training.restored import check_progress, check_state
+from tasks.shared.training.settings import RunConfig
 
 log = logging.getLogger(__name__)
 
 
 class TrainingModule(pl.LightningModule):
-    """Trains a task; validates its moving average where `ema_decay` is given.
+    """Trains a task; validates its moving average where `trainer.ema_decay` is given.
 
-    loader: of the training data. config, info, num_classes, contents (what the splits hold): plain data that its
-    checkpoints carry. frozen: parts of the task that stay in eval mode. lessons: of a teacher, by split, that the
-    data's loaders hand out.
+    config: the run's. loader: of the training data. info, num_classes, contents (what the splits hold): plain data that
+    its checkpoints carry, with the config. frozen: parts of the task that stay in eval mode. lessons: of a teacher, by
+    split, that the data's loaders hand out.
     """
 
     def __init__(
         self,
         task: Task,
         evaluator: Evaluator,
-        config: dict[str, Any],
+        config: RunConfig,
         info: dict[str, Any],
         num_classes: int,
         loader: DataLoader,
         *,
         contents: dict[str, Any] | None = None,
         frozen: Sequence[nn.Module] = (),
-        ema_decay: float | None = None,
-        channels_last: bool = True,
         teacher_targets: dict[str, TeacherTargets] | None = None,
     ):
         super().__init__()
+        ema_decay, channels_last = config.trainer.ema_decay, config.trainer.channels_last
         self.task = task.to(memory_format=torch.channels_last) if channels_last else task  # type: ignore[call-overload]
         self.ema = Ema(self.task, ema_decay) if ema_decay is not None else None
         self.memory_format = torch.channels_last if channels_last else torch.contiguous_format
         self.evaluator = evaluator
         self.config, self.loader = config, loader
         self.frozen, self.teacher_targets = tuple(frozen), teacher_targets or {}
-        self.carried = {"config": config, "info": info, "num_classes": num_classes, "contents": contents}
+        self.carried = {"config": plain_of(config), "info": info, "num_classes": num_classes, "contents": contents}
         self.next_epoch = 0  # that a run goes on with from a checkpoint of now
         self.restoring: dict[str, Any] | None = None  # the checkpoint to go on from, until its states are checked
         self.skipped = 0  # images, in this epoch
 
     def configure_optimizers(self) -> Any:
-        optim = self.config["optim"]
-        keys = {key: value for key, value in optim.items() if key != "schedule"}
-        optimizer = make_optimizer(self.task, **keys, fused=self.trainer.precision != "16-mixed")
-        epochs = self.config["trainer"]["max_epochs"]
-        schedule = make_schedule(
-            optimizer, self.trainer.estimated_stepping_batches / epochs, epochs, **optim["schedule"]
-        )
+        optim, epochs = self.config.optim, self.config.trainer.max_epochs
+        optimizer = optimizer_of(self.task, optim, fused=self.trainer.precision != "16-mixed")
+        steps = self.trainer.estimated_stepping_batches / epochs
+        schedule = make_schedule(optimizer, steps, epochs, **asdict(optim.schedule))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def configure_gradient_clipping(
@@ -87,7 +86,7 @@ class TrainingModule(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         # Whatever draws from the global generator (dropout) depends on epoch and batch alone, so resuming repeats it.
-        entropy = (self.config["seed"], self.current_epoch, batch_idx, self.global_rank)
+        entropy = (self.config.seed, self.current_epoch, batch_idx, self.global_rank)
         seed = int(np.random.default_rng(entropy).integers(2**62))
         if self.device.type == "cpu":
             torch.default_generator.manual_seed(seed)  # without noting for GPUs who asked, which takes .6 ms

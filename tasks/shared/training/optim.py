@@ -10,11 +10,10 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from tasks.shared.errors import UserError
+from tasks.shared.training.settings import OptimConfig
 
-OPTIMIZERS = ("adamw", "sgd", "rmsprop", "adagrad")
 FUSED = {"adamw": {"cpu", "cuda", "mps"}, "sgd": {"cpu", "cuda", "mps"}, "adagrad": {"cpu"}}  # by device
 HOW = {"fused", "foreach", "capturable", "differentiable"}  # options that say how a step is computed
-SCHEDULES = ("cosine", "exponential", "step", "constant")
 
 
 def parameter_groups(
@@ -51,7 +50,7 @@ def make_optimizer(
     backbone_lr: float = 1.0,
     fused: bool = True,
 ) -> torch.optim.Optimizer:
-    """One of `OPTIMIZERS`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
+    """One of `settings.OPTIMIZERS`; `options` go to the optimizer; `backbone_lr` is the backbone's share of `lr`.
 
     fused: in one operator over all weights where torch has one on their device, unless `options` say how. AdamW takes a
     fifth of its time then. Not for gradients that a scaler has multiplied: it would be undone too late to clip them.
@@ -59,11 +58,7 @@ def make_optimizer(
     RMSProp is TensorFlow's, as the paper trained with: epsilon inside the square root, a first mean square of 1,
     and the learning rate inside the momentum buffer. torch's own differs in all three.
     """
-    if not isinstance(backbone_lr, int | float) or not backbone_lr > 0:
-        raise UserError(f"optim.backbone_lr={backbone_lr!r}; expected a share of optim.lr above 0, 1 for all of it")
     groups = parameter_groups(network, weight_decay, None if backbone_lr == 1 else lr * backbone_lr)
-    if name not in OPTIMIZERS:
-        raise UserError(f"optim.name={name!r}; expected one of {', '.join(OPTIMIZERS)}")
     made: Any = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "adagrad": torch.optim.Adagrad}.get(name)
     if name == "rmsprop":
         from timm.optim import RMSpropTF as made
@@ -75,6 +70,17 @@ def make_optimizer(
     if fused and devices <= FUSED.get(name, set()) and not options.keys() & HOW:
         options = options | {"fused": True}
     return made(groups, lr=lr, **options)
+
+
+def optimizer_of(network: nn.Module, config: OptimConfig, fused: bool = True) -> torch.optim.Optimizer:
+    """The optimizer of a run's config. Raises UserError for options that it does not take."""
+    told = (config.name, config.lr, config.weight_decay, config.options, config.backbone_lr)
+    try:
+        return make_optimizer(network, *told, fused=fused)
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise UserError(f"optim.*: {error}") from error
 
 
 def make_schedule(
@@ -92,8 +98,6 @@ def make_schedule(
     schedule: `"cosine"` to `final`, `"exponential"` and `"step"` (times `decay` every `decay_epochs`, smoothly or in
     stairs), or `"constant"`; after `warmup_epochs` of linear warm-up. Lengths are in epochs and may be fractions.
     """
-    if schedule not in SCHEDULES:
-        raise UserError(f"optim.schedule={schedule!r}; expected one of {', '.join(SCHEDULES)}")
     curves: dict[str, Callable[[float], float]] = {
         "cosine": lambda epoch: final + (1 - final) * (1 + math.cos(math.pi * min(epoch / max(epochs, 1), 1))) / 2,
         "exponential": lambda epoch: decay ** (epoch / decay_epochs),

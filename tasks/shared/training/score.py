@@ -4,7 +4,6 @@ import json
 import logging
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,26 +18,27 @@ from tasks.shared.network.fused import network_of
 from tasks.shared.records.checkpoint import load_checkpoint
 from tasks.shared.terminal.progress import track
 from tasks.shared.training.module import update_evaluator
+from tasks.shared.training.settings import RunConfig
 
 log = logging.getLogger(__name__)
 IMAGES = 12
 TILE = 320
 
 
-def score_checkpoint(path: Path, config: dict[str, Any], output: Path) -> dict[str, float]:
+def score_checkpoint(path: Path, config: RunConfig, output: Path) -> dict[str, float]:
     """Evaluate a checkpoint on the validation data of `config`, and the teacher that it names beside it.
 
     Writes metrics.json, the evaluator's results, pictures/ and samples.jpg into `output`; returns the metrics.
     """
     checkpoint = load_checkpoint(path)
     info = checkpoint.info
-    task, device = network_of(checkpoint, config)
-    data = build_data(config, splits=("val",))
-    check_data_type(task, data, config)
-    teacher, teacher_targets = teacher_if_there(config), None
+    task, device = network_of(checkpoint, config.network, config.trainer.accelerator, config.trainer.precision)
+    data = build_data(config.data, config.resolution, splits=("val",))
+    check_data_type(task, data, config.task.name, config.data_name)
+    teacher, teacher_targets = teacher_if_there(config.teacher), None
     if teacher is not None:
         task.check_teacher(teacher, info)
-        teacher_targets = teach(data, teacher, config, splits=("val",))["val"]
+        teacher_targets = teach(data, teacher, config.teacher, config.data_name, splits=("val",))["val"]
     evaluator = task.evaluator(data, info)
 
     images: list[tuple[str, Image.Image]] = []

@@ -4,8 +4,9 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import yaml
@@ -14,6 +15,7 @@ from rich.console import Console
 from torch import Tensor
 
 from tasks.shared.config.stage_configs import stage_folder
+from tasks.shared.config.typed import plain_of
 from tasks.shared.contract import Task, TeacherInfo
 from tasks.shared.distillation.teacher_targets import teachable, teacher_of
 from tasks.shared.errors import UserError
@@ -26,7 +28,8 @@ from tasks.shared.records.checkpoint import Checkpoint, load_checkpoint
 from tasks.shared.records.runs import read_metrics
 from tasks.shared.terminal.tables import PlainTable
 from tasks.shared.training.callbacks import leading
-from tasks.shared.training.settings import check_settings
+from tasks.shared.training.machine import check_machine
+from tasks.shared.training.settings import RunConfig
 from tasks.shared.training.train import train
 
 log = logging.getLogger(__name__)
@@ -42,9 +45,9 @@ class Promised(NamedTuple):
 
 
 def train_with_stages(
-    config: dict[str, Any], output: Path, resume: Checkpoint | None = None, other_data: bool = False
+    config: RunConfig, output: Path, resume: Checkpoint | None = None, other_data: bool = False
 ) -> dict[str, float]:
-    """Train what `config["stages"]` holds, a whole config by name, in `output`/stages/<name>, then the run itself.
+    """Train the stages of a run in `output`/stages/<name>, then the run itself.
 
     The run starts from the stage that `init.stage` names, and learns from the one that `teacher.stage` names. Its
     metrics.json has the figures of all but the teacher too, as `<stage>_<metric>`, and `gain_over_<stage>` in the
@@ -53,51 +56,51 @@ def train_with_stages(
 
     `output` is this process's, with the config in it. other_data: go on even if the data are others than before.
     """
-    stages: dict[str, dict[str, Any]] = config.get("stages") or {}
-    first, teacher = config["init"].get("stage"), (config.get("teacher") or {}).get("stage")
+    stages, first, teacher = config.stages, config.init.stage, config.teacher.own.stage
     if first is not None and str(first) not in stages:
         raise UserError(f"init.stage={first}: no such stage; there are {', '.join(stages) or 'none'}")
     if not stages:
         return train(config, output, resume, other_data)
     if resume is None:
-        _check(config, stages)
+        _check(config)
     figures = {}
     for number, (name, stage) in enumerate(stages.items(), start=1):
-        log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage["data"]["choice"])
-        figures[name] = _train_stage(name, stage, stage_folder(name, stage, output))
+        log.info("stage %d of %d: %s, data=%s", number, len(stages) + 1, name, stage.data_name)
+        figures[name] = _train_stage(name, stage, stage_folder(name, stage.output, output))
     if first is not None:
-        config = config | {"init": config["init"] | {"run": str(stage_folder(first, stages[first], output.absolute()))}}
-    log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config["data"]["choice"])
+        run = stage_folder(str(first), stages[str(first)].output, output.absolute())
+        config = replace(config, init=replace(config.init, run=str(run)))
+    log.info("stage %d of %d: the run itself, data=%s", len(stages) + 1, len(stages) + 1, config.data_name)
     metrics = train(config, output, resume, other_data)
     compared = {name: stage for name, stage in figures.items() if name != teacher}
     if not compared or not is_first_process():
         return metrics
-    monitored_metrics = task_class(config).monitored_metrics
+    monitored_metrics = task_class(config.task).monitored_metrics
     metrics |= _compare(metrics, compared, monitored_metrics)
     write_text(output / METRICS, json.dumps(metrics, indent=2) + "\n", "output")
     _print_stages({**compared, "this run": metrics}, monitored_metrics)
     return metrics
 
 
-def _check(config: dict[str, Any], stages: dict[str, dict[str, Any]]) -> None:
+def _check(config: RunConfig) -> None:
     """Find out what is wrong with any stage before the first one is trained."""
-    runs = (*stages.items(), ("this run", config))
-    teachers = {(each.get("teacher") or {}).get("stage") for _, each in runs}
+    runs = (*config.stages.items(), ("this run", config))
+    teachers = {each.teacher.own.stage for _, each in runs}
     promised: dict[str, TeacherInfo] = {}
     for name, each in runs:
         try:
-            check_settings(each)
-            if "output" in each and not Path(each["output"], METRICS).exists():
-                probe_folder("output", Path(each["output"]))
-            data, named = build_data(each), (each.get("teacher") or {}).get("stage")
-            teacher = teacher_of(each) if named is None else promised[str(named)]
+            check_machine(each.trainer)
+            if each.output is not None and not Path(each.output, METRICS).exists():
+                probe_folder("output", Path(each.output))
+            data, named = build_data(each.data, each.resolution), each.teacher.own.stage
+            teacher = teacher_of(each.teacher) if named is None else promised[str(named)]
             teacher_dim = None if teacher is None else teacher.num_outputs
-            count = task_class(each).count_outputs(data, teacher_dim)
-            check_new(each, count)
-            task = build_task(each, count)
+            count = task_class(each.task).count_outputs(data, teacher_dim)
+            check_new(each.network, count)
+            task = build_task(each.network, count)
             if teacher is not None:
                 task.check_teacher(teacher, data.info)
-                teachable(data, each)
+                teachable(data, each.teacher.node, each.data_name)
             task.evaluator(data, data.info)
             if name in teachers:
                 promised[name] = _promise(name, task)
@@ -116,12 +119,12 @@ def _promise(name: str, task: Task) -> TeacherInfo:
     return Promised(f"stage {name}", predictions.shape[1])
 
 
-def _train_stage(name: str, stage: dict[str, Any], folder: Path) -> dict[str, float]:
-    config = {key: value for key, value in stage.items() if key != "output"}
+def _train_stage(name: str, stage: RunConfig, folder: Path) -> dict[str, float]:
+    config = replace(stage, output=None)
     if (folder / METRICS).exists():
         log.info("%s: made before, in %s", name, folder)
         return read_metrics(folder / METRICS)
-    if "output" not in stage or not is_first_process():  # the others are this one's own
+    if stage.output is None or not is_first_process():  # the others are this one's own
         return _go_on(name, config, folder)
     with _alone(name, folder):
         if (folder / METRICS).exists():
@@ -157,13 +160,14 @@ def _alone(name: str, folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _go_on(name: str, config: dict[str, Any], folder: Path) -> dict[str, float]:
+def _go_on(name: str, config: RunConfig, folder: Path) -> dict[str, float]:
     """Train a stage, or what is left of it."""
     last, key = folder / "checkpoints" / "last.ckpt", f"stages.{name}"
     if not is_first_process():
         return train(config, folder, load_checkpoint(last) if last.exists() else None)
     if not last.exists() and not (folder / CONFIG).exists():
-        with claimed(folder, lambda _: {CONFIG: yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}, key):
+        text = yaml.safe_dump(plain_of(config), sort_keys=False, allow_unicode=True)
+        with claimed(folder, lambda _: {CONFIG: text}, key):
             try:
                 return train(config, folder)
             except UserError as error:
@@ -180,7 +184,10 @@ def _compare(
 ) -> dict[str, float]:
     """The stages' figures under names of their own, and what the run has gained over each."""
     figures = {
-        f"{name}_{name}": stage[name] for name, stage in stages.items() for name in monitored_metrics if name in stage
+        f"{name}_{metric}": stage[metric]
+        for name, stage in stages.items()
+        for metric in monitored_metrics
+        if metric in stage
     }
     best = leading(monitored_metrics, metrics)
     gains = {

@@ -95,7 +95,7 @@ def test_shares_of_the_kinds(monkeypatch):
         asked.append((part, label, index))
         return blank, np.zeros(4), np.random.default_rng((seed, part, label, index))
 
-    monkeypatch.setattr(sample, "_picture", nothing)
+    monkeypatch.setattr(sample, "_image", nothing)
     monkeypatch.setattr(sample, "_jpeg", lambda *_: b"")
     files = list(sample._web_files(seed=0, train=30, val=30, web=200))
     assert len(files) == 12 * 200 and len(set(asked)) == len(asked)  # no image twice

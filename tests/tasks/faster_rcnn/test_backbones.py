@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from backbone import Backbone, FeatureInfo, count_cost, select_taps
 from tasks.faster_rcnn import FasterRCNN
-from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.network.build import build_data
 from tasks.shared.network.fused import prepare_for_inference
 from tasks.shared.network.timm_backbone import TimmBackbone
+from tests.runs import composed_run
 from tests.tasks.faster_rcnn.conftest import random_images
 
 SIDE, PROPOSALS, CLASSES = 96, 12, 6
@@ -43,7 +43,8 @@ def task(request: pytest.FixtureRequest) -> FasterRCNN:
 @pytest.fixture
 def data(tmp_path: Path) -> Any:
     sample = [f"data.root={tmp_path}/sample", "data.train=2", "data.val=2", "data.workers=0", f"resolution={SIDE}"]
-    return build_data(plain(compose_config("train", ["task=faster_rcnn", "data.batch_size=2", *sample])))
+    run = composed_run("task=faster_rcnn", "data.batch_size=2", *sample)
+    return build_data(run.data, run.resolution)
 
 
 def test_it_trains_and_is_evaluated(task: FasterRCNN, data: Any) -> None:

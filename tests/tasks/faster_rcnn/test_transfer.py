@@ -1,7 +1,6 @@
 """Weights from elsewhere in both stages, and batch norm as it was when they were trained."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,10 +9,12 @@ from torch import nn
 from backbone import MobileNetV1
 from tasks.faster_rcnn import FasterRCNN
 from tasks.shared.classification import Classifier
-from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.compose import changed, compose_config, network_config, plain
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.network.build import build_task
-from tasks.shared.network.transfer import adopt_backbone, freeze, start_from
+from tasks.shared.network.transfer import adopted, freeze, start_from
 from tasks.shared.records.checkpoint import load_checkpoint, write_weights
+from tasks.shared.training.settings import run_of
 from tests.tasks.faster_rcnn.conftest import make_task, random_boxes, random_images, target
 
 TARGETS = [target([10, 10, 60, 60], [50, 40, 90, 90], labels=(1, 0)), target()]
@@ -80,7 +81,7 @@ def classifier_run(tmp_path: Path) -> Path:
     overrides = ["task=classification", "backbone.alpha=0.25", "backbone.padding=symmetric", "backbone.bn_eps=1e-5"]
     config = plain(compose_config("train", [*overrides, "backbone.input_std=[0.25,0.25,0.25]"]))
     torch.manual_seed(3)
-    classifier = build_task(config, 10)
+    classifier = build_task(NetworkConfig.of(config), 10)
     assert isinstance(classifier, Classifier)
     lively_norms(classifier)
     path = tmp_path / "classifier.ckpt"
@@ -91,9 +92,9 @@ def classifier_run(tmp_path: Path) -> Path:
 def test_weights_of_a_classifier_start_both_stages(classifier_run: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     config = compose_config("train", ["task=faster_rcnn", f"init.run='{classifier_run}'", "init.head=new"])
-    adopt_backbone(config, {"task", "init.run", "init.head"})
-    settings: dict[str, Any] = plain(config)
-    task = build_task(settings, 3)
+    run = run_of(plain(config))
+    config = changed(config, adopted(run.init, run.network, {"task", "init.run", "init.head"}))
+    task = build_task(network_config(config), 3)
     assert isinstance(task, FasterRCNN) and isinstance(task.backbone, MobileNetV1)
     start_from(task, load_checkpoint(classifier_run), "new", {"class_names": ["a", "b", "c"]})
     source = load_checkpoint(classifier_run).weights
@@ -107,7 +108,7 @@ def test_weights_of_a_classifier_start_both_stages(classifier_run: Path, caplog:
     assert "backbone" not in message.split(":")[-1], "no layer of it is left out"
 
     # The whole image as a crop goes through the classifier's own last layers.
-    classifier = build_task(load_checkpoint(classifier_run).config, 10).eval()
+    classifier = build_task(load_checkpoint(classifier_run).network, 10).eval()
     classifier.load_state_dict(source)
     task.eval()
     features = torch.rand(1, task.shared.channels, 14, 14)

@@ -8,8 +8,9 @@ from torch import nn
 
 from tasks.shared.config.compose import CONFIGS, compose_config, plain
 from tasks.shared.contract import Data, Evaluator, Targets, Task
-from tasks.shared.network.build import build_data, build_task, target_of
+from tasks.shared.network.build import build_data, build_task, task_class
 from tasks.shared.training.module import update_evaluator
+from tasks.shared.training.settings import run_of
 
 TASKS = sorted(file.stem for file in (CONFIGS / "task").glob("*.yaml"))
 SAMPLES = {
@@ -57,10 +58,10 @@ def ready(name: str, root: Path, *overrides: str) -> Ready:
     """root: of the sample, which is drawn there if need be."""
     tiny = ["backbone.alpha=0.25", "resolution=64", "data.workers=0", "data.val_batch_size=2", *SAMPLES[name]]
     settings = [f"task={name}", f"data.root={root}", "teacher=none", *tiny, *overrides]
-    config = plain(compose_config("train", settings))
+    config = run_of(plain(compose_config("train", settings)))
     torch.manual_seed(0)
-    data = build_data(config)
-    task = build_task(config, target_of("task", config["task"]).count_outputs(data, None)).eval()
+    data = build_data(config.data, config.resolution)
+    task = build_task(config.network, task_class(config.task).count_outputs(data, None)).eval()
     for layer in task.modules():  # so that answers differ from image to image
         if isinstance(layer, nn.Linear | nn.Conv2d) and layer.bias is not None:
             nn.init.normal_(layer.bias, std=0.5)

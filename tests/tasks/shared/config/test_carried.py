@@ -8,12 +8,14 @@ import torch
 import yaml
 from omegaconf import OmegaConf
 
-from tasks.shared.config.carried import check_complete, check_config, check_info
+from tasks.shared.config.carried import check_complete, check_config, check_info, completed
 from tasks.shared.config.compose import CONFIGS, compose_config, groups
+from tasks.shared.config.nodes import NetworkConfig, Node
 from tasks.shared.config.targets import MOVED, target_of
 from tasks.shared.errors import UserError
 from tasks.shared.network.build import build_task, load_task
 from tasks.shared.records.checkpoint import KEY, load_checkpoint, write_weights
+from tasks.shared.training.settings import run_of
 
 
 def config_of(*settings: str) -> dict[str, Any]:
@@ -83,11 +85,11 @@ def test_a_batch_that_no_memory_holds_is_refused(key: str, plain_config: dict[st
         ("data.choice", ["coco"], r"data\.choice=\['coco'\]"),
         ("trainer.bn_momentum", "high", r"trainer\.bn_momentum='high'; expected a number"),
         ("trainer.compile", "yes", r"trainer\.compile='yes'; expected true or false"),
-        ("trainer.max_epochs", "3", r"trainer\.max_epochs='3'; expected a number"),
+        ("trainer.max_epochs", "3", r"trainer\.max_epochs='3'; expected a whole number from 1"),
         ("trainer.precision", {"a": 1}, r"trainer\.precision=\{'a': 1\}; expected a text"),
-        ("optim.name", [], r"optim\.name=\[\]; expected a text"),
+        ("optim.name", [], r"optim\.name=\[\]; expected one of adamw"),
         ("optim.schedule", 3, r"optim\.schedule=3; expected the keys below"),
-        ("init.head", {}, r"init\.head=\{\}; expected a text"),
+        ("init.head", {}, r"init\.head=\{\}; expected one of keep, new"),
         ("freeze.batch_norm", "x", r"freeze\.batch_norm='x'; expected true or false"),
         ("backbone.alpha", "wide", r"backbone\.alpha='wide'; expected a number"),
         ("backbone.taps", 16, r"backbone\.taps=16; expected a list"),
@@ -111,7 +113,7 @@ def test_a_batch_that_no_memory_holds_is_refused(key: str, plain_config: dict[st
 def test_what_no_run_can_carry_is_refused(plain_config: dict[str, Any], key: str, value: Any, told: str) -> None:
     config = changed(plain_config, key, value)
     with pytest.raises(UserError, match=f"^file.*{told}") as error:
-        check_config(config, "file")
+        run_of(completed(check_config(config, "file")), "file")
     assert "\n" not in str(error.value) and len(str(error.value)) < 300
 
 
@@ -156,7 +158,7 @@ def test_what_data_cannot_have_told_is_refused(info: Any, num_classes: Any, told
 def test_a_checkpoint_is_checked_as_it_is_read(plain_config: dict[str, Any], tmp_path: Path) -> None:
     file, info = tmp_path / "x.ckpt", {"class_names": ["a", "b"], "category_ids": [1, 2]}
     write_weights(file, plain_config, info, 2, {})
-    assert load_checkpoint(file).config == plain_config
+    assert load_checkpoint(file).carried == plain_config
     good = torch.load(file, weights_only=True)
     for key, value in (("config", {}), ("config", changed(plain_config, "output", "${seed}")), ("info", 3),
                        ("num_classes", None)):  # fmt: skip
@@ -173,20 +175,20 @@ def test_a_checkpoint_is_checked_as_it_is_read(plain_config: dict[str, Any], tmp
 def test_sizes_that_are_not_the_weights_are_told_before_memory_is_taken(
     plain_config: dict[str, Any], key: str, value: Any
 ) -> None:
-    weights = build_task(plain_config, 2).state_dict()
+    weights = build_task(NetworkConfig.of(plain_config), 2).state_dict()
     classes = value if key == "classes" else 2
     config = plain_config if key == "classes" else changed(plain_config, key, value)
     with pytest.raises(UserError):
-        load_task(config, weights, classes, "x.ckpt")
+        load_task(NetworkConfig.of(config), weights, classes, "x.ckpt")
 
 
 def test_planning_a_network_changes_no_random_number(plain_config: dict[str, Any]) -> None:
-    weights = build_task(plain_config, 2).state_dict()
+    weights = build_task(NetworkConfig.of(plain_config), 2).state_dict()
     torch.manual_seed(0)
-    build_task(plain_config, 2)
+    build_task(NetworkConfig.of(plain_config), 2)
     expected = torch.rand(3)
     torch.manual_seed(0)
-    load_task(plain_config, weights, 2, "x.ckpt")
+    load_task(NetworkConfig.of(plain_config), weights, 2, "x.ckpt")
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -199,8 +201,8 @@ def test_checkpoints_of_older_versions_name_what_has_moved(old: str, new: str, t
     assert config[node]["_target_"] == new
     config["stages"] = {"first": changed({**config, "stages": None}, f"{node}._target_", old)}
     write_weights(tmp_path / "x.ckpt", changed(config, f"{node}._target_", old), {}, 0, {})
-    loaded = load_checkpoint(tmp_path / "x.ckpt").config
+    loaded = load_checkpoint(tmp_path / "x.ckpt").carried
     assert loaded[node]["_target_"] == loaded["stages"]["first"][node]["_target_"] == new
-    assert target_of(node, loaded[node]).__name__ == new.rpartition(".")[2]
+    assert target_of(Node.read(node, loaded[node])).__name__ == new.rpartition(".")[2]
     with pytest.raises(UserError, match="expected one of configs"):
-        target_of(node, {"_target_": old})
+        target_of(Node(node, old, None, {}))

@@ -17,6 +17,7 @@ from tasks.shared.config.compose import (
     run_config,
 )
 from tasks.shared.errors import UserError
+from tasks.shared.training.settings import run_of
 
 
 @pytest.mark.parametrize(
@@ -101,6 +102,7 @@ def test_all_problems_come_in_one_message() -> None:
 def test_a_value_of_another_kind_names_what_is_expected(argument: str, expected: str) -> None:
     with pytest.raises(UserError, match=re.escape(f"{argument}; expected {expected}")):
         check_keys(parse_overrides([argument]), compose_config("train", ["task=ssd"]))
+        run_of(plain(compose_config("train", ["task=ssd", argument])))
 
 
 def test_values_of_the_kind_pass_and_those_that_mean_none() -> None:

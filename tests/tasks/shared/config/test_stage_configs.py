@@ -38,7 +38,7 @@ def test_a_kept_stage_lies_in_its_output_by_its_config(usual: dict[str, Any]) ->
     assert place.parent == Path("kept") and len(place.name) == 8 and int(place.name, 16) >= 0
     assert stage["backbone"]["alpha"] == 0.5 and stage["task"]["name"] == "classification"
     assert stage["teacher"]["choice"] == "none" and not stage["stages"] and "resume" not in stage
-    assert stage_folder("teacher", stage, RUN) == place
+    assert stage_folder("teacher", stage["output"], RUN) == place
     assert kept() == stage
 
 
@@ -92,7 +92,7 @@ def test_other_stages_take_the_commands_settings_as_ever() -> None:
     stages = """stages={first: ["optim.lr=0.5"]}"""
     stage = job_of("task=classification", stages, "trainer.max_epochs=3", "backbone.alpha=0.25")["stages"]["first"]
     assert stage["trainer"]["max_epochs"] == 3 and stage["backbone"]["alpha"] == 0.25 and stage["optim"]["lr"] == 0.5
-    assert "output" not in stage and stage_folder("first", stage, RUN) == RUN / "stages/first"
+    assert "output" not in stage and stage_folder("first", None, RUN) == RUN / "stages/first"
 
 
 def test_the_run_and_other_stages_learn_from_the_teachers_folder() -> None:

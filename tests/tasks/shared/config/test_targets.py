@@ -15,6 +15,7 @@ import tasks
 from tasks.shared.config import consent, targets
 from tasks.shared.config.compose import CONFIGS, parse_overrides
 from tasks.shared.config.consent import NODES, hear
+from tasks.shared.config.nodes import Node
 from tasks.shared.config.targets import own_targets, target_of
 from tasks.shared.errors import UserError
 from tasks.shared.network.build import task_class
@@ -46,7 +47,7 @@ def modules_of(package: ModuleType) -> Iterator[ModuleType]:
 def refused(node: str, name: str) -> bool:
     """As pytest.raises, which is slow for ten thousands of names."""
     try:
-        target_of(node, {"_target_": name})
+        target_of(Node(node, name, None, {}))
     except UserError as error:
         return str(error).startswith(f"{node}._target_={name!r}; expected one of configs/{node}")
     return False
@@ -54,7 +55,7 @@ def refused(node: str, name: str) -> bool:
 
 def test_every_other_name_of_both_packages_is_refused_at_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
     names = {f"{module.__name__}.{name}" for package in (backbone, tasks) for module in modules_of(package)
-             for name in vars(module)}  # fmt: skip
+             for name in (*vars(module), *getattr(module, "__all__", ()))}  # fmt: skip
     assert len(names) > 3000, "private names and what modules import are among them"
     declared = {node: targets.declared_targets(node) for node in NODES}  # asking takes 10 ms
     monkeypatch.setattr(targets, "declared_targets", declared.get)
@@ -71,7 +72,7 @@ def test_the_yaml_files_and_the_list_agree(node: str) -> None:
     assert {name for file, names in written.items() if file.parent.name == node for name in names} == own_targets(node)
     assert not any(names for file, names in written.items() if file.parent.name not in NODES)
     for name in own_targets(node):
-        assert target_of(node, {"_target_": name}).__name__ == name.rpartition(".")[2]
+        assert target_of(Node(node, name, None, {})).__name__ == name.rpartition(".")[2]
 
 
 @pytest.mark.parametrize("node", NODES)
@@ -80,7 +81,7 @@ def test_names_from_elsewhere_are_refused(node: str, target: object) -> None:
     if target in list(own_targets(node)):
         return
     with pytest.raises(UserError, match=rf"^{node}\._target_="):
-        target_of(node, {"_target_": target})
+        target_of(Node(node, target, None, {}))
 
 
 def test_a_node_may_not_name_what_another_node_may() -> None:
@@ -88,14 +89,12 @@ def test_a_node_may_not_name_what_another_node_may() -> None:
         for other in set(NODES) - {node}:
             for name in own_targets(other):
                 with pytest.raises(UserError):
-                    target_of(node, {"_target_": name})
+                    target_of(Node(node, name, None, {}))
     for node in ("optim", "trainer", "init", "stages", "data.train", ""):
         with pytest.raises(UserError):
-            target_of(node, {"_target_": "tasks.ssd.SSD"})
-    contents: tuple[object, ...] = (None, [], "tasks.ssd.SSD", {})
-    for content in contents:
-        with pytest.raises(UserError):
-            target_of("task", content)
+            target_of(Node(node, "tasks.ssd.SSD", None, {}))
+    with pytest.raises(UserError):
+        target_of(Node.read("task", {}))
 
 
 @pytest.fixture
@@ -116,10 +115,10 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("node", NODES)
 def test_refused_means_neither_imported_nor_called(node: str, marker: Path) -> None:
     with pytest.raises(UserError):
-        target_of(node, {"_target_": "marked.called"})
+        target_of(Node(node, "marked.called", None, {}))
     assert not list(marker.iterdir()) and "marked" not in sys.modules
     hear(parse_overrides([f"{node}._target_=marked.called"]), carried=True)
-    target_of(node, {"_target_": "marked.called"})
+    target_of(Node(node, "marked.called", None, {}))
     assert [file.name for file in marker.iterdir()] == ["imported"], "the marker tells of an import"
     sys.modules.pop("marked")
 
@@ -143,11 +142,11 @@ def test_an_installed_package_declares_its_names(tmp_path: Path, marker: Path) -
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: marked\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text("[mobilenet_toolkit.data]\nmine = marked:called\n")
-    assert target_of("data", {"_target_": "marked.called"}).__name__ == "called"
+    assert target_of(Node("data", "marked.called", None, {})).__name__ == "called"
     assert [file.name for file in marker.iterdir()] == ["imported"]
     for node, name in (("task", "marked.called"), ("data", "marked.Path"), ("data", "marked.other")):
         with pytest.raises(UserError):
-            target_of(node, {"_target_": name})
+            target_of(Node(node, name, None, {}))
     sys.modules.pop("marked")
 
 
@@ -159,13 +158,13 @@ def test_an_installed_package_declares_its_names(tmp_path: Path, marker: Path) -
 def test_what_the_command_line_names_has_to_be_there(name: str, told: str, marker: Path) -> None:
     hear(parse_overrides([f"task._target_={name}"]), carried=False)
     with pytest.raises(UserError, match=told):
-        target_of("task", {"_target_": name})
+        target_of(Node("task", name, None, {}))
     sys.modules.pop("marked", None)
 
 
 def test_a_task_has_to_be_one(marker: Path) -> None:
     hear(parse_overrides(["task._target_=marked.called"]), carried=False)
     with pytest.raises(UserError, match="is no task; expected a subclass of Task"):
-        task_class({"task": {"_target_": "marked.called"}})
+        task_class(Node("task", "marked.called", None, {}))
     sys.modules.pop("marked")
     assert consent.names_target("task", "marked.called")

@@ -9,7 +9,6 @@ from torch.utils.data import Dataset
 
 from tasks.shared.data import loading
 from tasks.shared.data.loading import EpochBatches, EpochSampler, collate, default_workers, make_loader
-from tasks.shared.errors import UserError
 
 
 class Numbers(Dataset):
@@ -139,12 +138,6 @@ def test_lightning_moves_a_batch_with_the_tensors_of_its_targets() -> None:
     assert moved.images.device == target["boxes"].device == device
     assert (target["file"], target["size"], moved.skipped) == ("a", (2, 2), 1)
     assert batch.images.device.type == batch.targets[0]["boxes"].device.type == "cpu"
-
-
-@pytest.mark.parametrize("workers", [-1, 1.5, "two"])
-def test_a_wrong_number_of_workers_is_named(workers):
-    with pytest.raises(UserError, match=r"data\.workers"):
-        make_loader(Numbers(2), 1, train=True, resolution=1, workers=workers)
 
 
 @pytest.mark.parametrize(("cores", "workers"), [(1, 0), (2, 0), (3, 2), (8, 7), (64, 8)])

@@ -54,7 +54,7 @@ class Copier(PooledTask):
     """Copies its teacher's six numbers."""
 
     outputs: int | None = 6
-    curves = ("never_given", "closeness", "level")
+    monitored_metrics = ("never_given", "closeness", "level")
     data_type = "classification"
 
     def __init__(self, backbone: MobileNetV1, num_classes: int, resolution: int, **_: Any):

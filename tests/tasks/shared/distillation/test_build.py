@@ -11,12 +11,14 @@ import torch
 from omegaconf import OmegaConf
 
 from tasks.shared.config.compose import CONFIGS, compose_config, groups, plain, quote_paths
+from tasks.shared.config.nodes import Node
 from tasks.shared.config.targets import target_of
-from tasks.shared.distillation.build import build_teacher
 from tasks.shared.distillation.inception_resnet import InceptionResnet
+from tasks.shared.distillation.settings import TeacherConfig
 from tasks.shared.distillation.teacher import Teacher
-from tasks.shared.distillation.teacher_targets import OWN_KEYS, teacher_of
+from tasks.shared.distillation.teacher_targets import teacher_of
 from tasks.shared.errors import UserError
+from tasks.shared.training.settings import run_of
 from tests.tasks.shared.distillation.test_onnx_model import model
 from tests.tasks.shared.distillation.test_run import network, write_run
 
@@ -46,20 +48,20 @@ def test_every_choice_makes_its_teacher(choice: str, tmp_path: Path) -> None:
     given = quote_paths(["task=classification", "data.root=x", f"teacher={choice}", *make(choice, tmp_path)])
     config = plain(compose_config("train", given))
     assert config["teacher"]["choice"] == choice and config["teacher"]["cache"] is True
-    teacher = teacher_of(config)
+    teacher = teacher_of(TeacherConfig.read("teacher", config["teacher"]))
     assert isinstance(teacher, Teacher) and teacher.name.startswith(choice)
     images = torch.zeros(1, 3, *teacher.size, dtype=torch.uint8)
     assert teacher(images).shape == (1, teacher.num_outputs) and len(teacher.fingerprint) == 64
     with pytest.raises(UserError, match=r"teacher.mean="):
-        build_teacher(
-            {"teacher": {k: v for k, v in config["teacher"].items() if k not in OWN_KEYS} | {"mean": [9, 9, 9]}}
-        )
+        teacher_of(TeacherConfig.read("teacher", config["teacher"] | {"mean": [9, 9, 9]}))
 
 
 def test_none_is_none() -> None:
     config = plain(compose_config("train", ["task=classification", "data.root=x"]))
-    assert config["teacher"]["choice"] == "none" and build_teacher(config) is None
-    assert build_teacher({}) is None and build_teacher({"teacher": None}) is None
+    assert config["teacher"]["choice"] == "none" and run_of(config).teacher.plain() == {"choice": "none"}
+    nodes: tuple[Any, ...] = (config["teacher"], {}, None)
+    for node in nodes:
+        assert teacher_of(TeacherConfig.read("teacher", node)) is None
 
 
 def test_what_must_be_given_is_asked_for() -> None:
@@ -81,6 +83,6 @@ def test_an_absent_extra_is_named_with_the_command_that_installs_it(
     for name in [name for name in sys.modules if name.startswith("tasks.shared.distillation.onnx_")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, absent, None)
-    target = {"_target_": "tasks.shared.distillation.onnx_model.onnx_teacher"}
+    node = Node("teacher", "tasks.shared.distillation.onnx_model.onnx_teacher", "onnx", {})
     with pytest.raises(UserError, match=rf"^teacher=onnx needs {absent}.*pip install 'mobilenet-toolkit\[onnx\]'$"):
-        target_of("teacher", target)
+        target_of(node)

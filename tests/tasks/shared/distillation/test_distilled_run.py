@@ -8,12 +8,14 @@ import pytest
 import torch
 
 from tasks.shared.config import targets
+from tasks.shared.config.carried import completed
 from tasks.shared.distillation import report
 from tasks.shared.errors import UserError
 from tasks.shared.records.checkpoint import KEY, Checkpoint, load_checkpoint
 from tasks.shared.training import train as engine
 from tasks.shared.training.module import TrainingModule
 from tasks.shared.training.score import score_checkpoint
+from tasks.shared.training.settings import run_of
 from tasks.shared.training.train import train
 from tests.tasks.classification.conftest import COLORS, write_folders
 from tests.tasks.shared.distillation.pupils import (
@@ -49,7 +51,7 @@ def run(
     CALLS.clear()
     LOSSES.clear()
     monkeypatch.setattr(engine, "score_checkpoint", scored)
-    metrics = train(config, output, resume)
+    metrics = train(run_of(config), output, resume)
     monkeypatch.setattr(engine, "score_checkpoint", score)
     return metrics, calls, list(LOSSES)
 
@@ -89,8 +91,8 @@ def test_labels_do_not_reach_the_loss(folders: Path, tmp_path: Path, monkeypatch
 
     build = engine.build_data
 
-    def reordered(config: dict[str, Any]) -> Any:
-        data = build(config)
+    def reordered(*config: Any) -> Any:
+        data = build(*config)
         in_the_same_order(data)
         return data
 
@@ -111,7 +113,7 @@ def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(
 
     monkeypatch.setattr(engine.pl.Trainer, "fit", watched)
     config = taught_config(folders, tmp_path / "cache", "trainer.ema_decay=0.9", order=[5, 4, 3, 2, 1, 0])
-    metrics = train(config, tmp_path / "run")
+    metrics = train(run_of(config), tmp_path / "run")
     (module,) = modules
     assert module.teacher_targets.keys() == {"train", "val"}
     students = {id(p) for p in module.task.parameters()}
@@ -120,7 +122,7 @@ def test_the_teacher_is_in_no_checkpoint_and_no_optimizer(
         content = torch.load(tmp_path / f"run/checkpoints/{name}.ckpt", weights_only=True)
         assert all(key.startswith(("task.", "ema.")) for key in content["state_dict"])
         assert content["state_dict"].keys() == module.state_dict().keys()
-        assert content[KEY]["config"]["teacher"] == config["teacher"], "as plain data"
+        assert content[KEY]["config"]["teacher"] == config["teacher"] | {"stage": None}, "as plain data"
     assert load_checkpoint(tmp_path / "run/checkpoints/last.ckpt").info["class_ids"] == sorted(COLORS)
     assert metrics.keys() == {"level", "teacher_level", "closeness"} and metrics["closeness"] < 0
     assert json.loads((tmp_path / "run/metrics.json").read_text()) == metrics
@@ -141,7 +143,7 @@ def test_a_student_starts_like_any_other(folders: Path, tmp_path: Path, monkeypa
             "tests.tasks.shared.distillation.pupils.torch.rand", lambda *_, n=draws: torch.empty(n).uniform_()
         )
         with pytest.raises(KeyboardInterrupt):
-            train(config, tmp_path / "run")
+            train(run_of(config), tmp_path / "run")
     assert all(torch.equal(a, b) for a, b in zip(starts[0].values(), starts[1].values(), strict=True))
 
 
@@ -156,7 +158,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(targets, "declared_targets", lambda node: OWN_TARGETS)
         patch.setattr(report, "TIMED", 3)
-        train(config, place / "run")
+        train(run_of(config), place / "run")
     return place / "run", config
 
 
@@ -165,9 +167,9 @@ def test_a_later_score_is_the_final_one_to_the_last_digit(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path, cache: bool
 ) -> None:
     run, _ = finished
-    config = load_checkpoint(run / "checkpoints/best.ckpt").config
+    config = load_checkpoint(run / "checkpoints/best.ckpt").carried
     config["teacher"] |= {"cache": cache, "cache_folder": str(tmp_path)}
-    score_checkpoint(run / "checkpoints/best.ckpt", config, tmp_path / "eval")
+    score_checkpoint(run / "checkpoints/best.ckpt", run_of(config), tmp_path / "eval")
     assert (tmp_path / "eval/metrics.json").read_text() == (run / "metrics.json").read_text()
 
 
@@ -176,10 +178,10 @@ def test_a_score_without_the_teacher_leaves_its_figures_out(
 ) -> None:
     run, config = finished
     gone = config | {"teacher": config["teacher"] | {"path": str(tmp_path / "gone")}}
-    metrics = score_checkpoint(run / "checkpoints/best.ckpt", gone, tmp_path / "eval")
+    metrics = score_checkpoint(run / "checkpoints/best.ckpt", run_of(gone), tmp_path / "eval")
     assert metrics == {"level": json.loads((run / "metrics.json").read_text())["level"]}
     assert "gone: no such file or run" in caplog.text
-    before_teachers = {key: value for key, value in config.items() if key != "teacher"}
+    before_teachers = run_of(completed({key: value for key, value in config.items() if key != "teacher"}))
     assert score_checkpoint(run / "checkpoints/best.ckpt", before_teachers, tmp_path / "old") == metrics
 
 
@@ -189,7 +191,7 @@ def test_the_best_checkpoint_is_the_closest(finished: tuple[Path, dict[str, Any]
     best = torch.load(run / "checkpoints/best.ckpt", weights_only=True)
     last = torch.load(run / "checkpoints/last.ckpt", weights_only=True)
     scores = {
-        name: score_checkpoint(run / f"checkpoints/{name}.ckpt", config, tmp_path / name)["closeness"]
+        name: score_checkpoint(run / f"checkpoints/{name}.ckpt", run_of(config), tmp_path / name)["closeness"]
         for name in ("best", "last")
     }
     assert scores["best"] >= scores["last"]
@@ -213,7 +215,7 @@ def test_a_run_that_goes_on_equals_one_that_was_never_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(TrainingModule, "on_train_epoch_start", stopped)
         with pytest.raises(RuntimeError, match="stopped"):
-            train(config, tmp_path / "cut")
+            train(run_of(config), tmp_path / "cut")
     last = load_checkpoint(tmp_path / "cut/checkpoints/last.ckpt")
     metrics, calls, losses = run(config, tmp_path / "cut", monkeypatch, last)
     assert calls == [], "what was cached stays so"
@@ -241,7 +243,7 @@ def test_what_is_wrong_is_found_before_anything_is_written(
         teacher = {"cache_folder": str(tmp_path / "file/cache")}
     config = taught_config(folders, tmp_path / "cache", *settings, **teacher)
     with pytest.raises(UserError, match=told):
-        train(config, tmp_path / "run")
+        train(run_of(config), tmp_path / "run")
     assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
 
 

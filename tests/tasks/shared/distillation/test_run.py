@@ -8,6 +8,7 @@ import torch
 
 from backbone import count_cost
 from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.contract import Task
 from tasks.shared.distillation.run import run_teacher
 from tasks.shared.errors import UserError
@@ -22,7 +23,7 @@ def network(task: str, classes: int = 3) -> tuple[dict[str, Any], Task]:
     torch.manual_seed(0)
     sizes = ["backbone.alpha=0.25", "resolution=64"]
     config = plain(compose_config("train", [f"task={task}", "data.root=nowhere", *sizes]))
-    return config, build_task(config, classes).eval()
+    return config, build_task(NetworkConfig.of(config), classes).eval()
 
 
 def write_run(folder: Path, config: dict[str, Any], weights: dict[str, Any], info: Any, classes: int = 3) -> Path:

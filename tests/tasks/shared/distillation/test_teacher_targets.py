@@ -9,12 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.shared.config.nodes import Node
 from tasks.shared.distillation.cache import PredictionCache, open_cache
+from tasks.shared.distillation.settings import TeacherConfig, TeacherKeys
 from tasks.shared.distillation.teacher import Teacher
 from tasks.shared.distillation.teacher_targets import TeacherTargets, teach, teacher_if_there, teacher_of, view_of
 from tasks.shared.errors import UserError
 from tasks.shared.images.crops import center_crop
 from tasks.shared.network.build import build_data
+from tasks.shared.training.settings import run_of
 from tests.tasks.shared.distillation.pupils import CALLS, make_teacher, taught_config
 
 
@@ -130,9 +133,9 @@ def test_no_targets_are_no_question(cache: PredictionCache) -> None:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_taught_training_images_have_no_label(folders: Path, tmp_path: Path, workers: int) -> None:
     config = taught_config(folders, tmp_path / "cache", f"data.workers={workers}")
-    data = build_data(config)
+    data = data_of(config)
     before = next(iter(data.train_loader(0)))
-    teacher_targets = teach(data, make_teacher(), config)
+    teacher_targets = teach(data, make_teacher(), *taught_by(config))
     for known in (False, True):
         batches = list(data.train_loader(0))
         for batch in batches:
@@ -144,11 +147,21 @@ def test_taught_training_images_have_no_label(folders: Path, tmp_path: Path, wor
     assert all({"label", "class_id", "view"} <= target.keys() for target in val.targets)
 
 
+def data_of(config: dict[str, Any]) -> Any:
+    run = run_of(config)
+    return build_data(run.data, run.resolution)
+
+
+def taught_by(config: dict[str, Any]) -> tuple[TeacherConfig, str | None]:
+    run = run_of(config)
+    return run.teacher, run.data_name
+
+
 def folder_of(
     root: Path, place: Path, *settings: str, splits: tuple[str, ...] = ("train",), **teacher: Any
 ) -> list[str]:
     config = taught_config(root, place, *settings)
-    teacher_targets = teach(build_data(config), make_teacher(**teacher), config, splits)
+    teacher_targets = teach(data_of(config), make_teacher(**teacher), *taught_by(config), splits)
     return [
         str(teacher_targets.cache.folder)
         for teacher_targets in teacher_targets.values()
@@ -187,26 +200,26 @@ def test_data_without_lessons_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"teacher=colours: data=image_folder cannot be taught; expected images such as"
     ):
-        teach(object(), make_teacher(), config)  # type: ignore[arg-type]
+        teach(object(), make_teacher(), *taught_by(config))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("node", [None, {}, {"choice": "none"}, {"choice": "none", "stage": "x", "cache": True}])
 def test_no_teacher_is_none(node: dict[str, Any] | None) -> None:
-    assert teacher_of({"teacher": node}) is None and teacher_if_there({"teacher": node}) is None
-    assert teacher_of({}) is None
+    config = TeacherConfig.read("teacher", node)
+    assert teacher_of(config) is None and teacher_if_there(config) is None
 
 
 def test_the_toolkits_keys_are_kept_from_the_teacher(folders: Path, tmp_path: Path, own_targets: None) -> None:
     config = taught_config(folders, tmp_path, order=[0, 1], stage="x")
-    teacher = teacher_of(config)
+    teacher = teacher_of(taught_by(config)[0])
     assert teacher is not None and teacher.num_outputs == 2
 
 
 def test_a_teacher_that_is_gone_is_told(tmp_path: Path, own_targets: None, caplog: pytest.LogCaptureFixture) -> None:
     config = taught_config(tmp_path, tmp_path, path=str(tmp_path / "gone"))
-    assert teacher_if_there(config) is None and "gone: no such file or run; figures" in caplog.text
-    assert teacher_if_there(taught_config(tmp_path, tmp_path, path=str(tmp_path))) is not None
-    assert teacher_if_there({"teacher": {"choice": "run", "path": None, "_target_": "tasks.none"}}) is None
+    assert teacher_if_there(taught_by(config)[0]) is None and "gone: no such file or run; figures" in caplog.text
+    assert teacher_if_there(taught_by(taught_config(tmp_path, tmp_path, path=str(tmp_path)))[0]) is not None
+    assert teacher_if_there(TeacherConfig(Node("teacher", "tasks.none", "run", {"path": None}), TeacherKeys())) is None
 
 
 def test_another_crop_than_the_teachers_is_told(
@@ -214,8 +227,8 @@ def test_another_crop_than_the_teachers_is_told(
 ) -> None:
     config, teacher = taught_config(folders, tmp_path), make_teacher()
     teacher.crop = ("short_side", 0.875)
-    teach(build_data(config), teacher, config)
+    teach(data_of(config), teacher, *taught_by(config))
     assert "crop" not in caplog.text
     teacher.crop = ("inception", 1.0)
-    teach(build_data(config), teacher, config)
+    teach(data_of(config), teacher, *taught_by(config))
     assert "cut by crop inception, crop_share 1; here it is shown short_side, 0.875" in caplog.text

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from tasks.shared.commands import run as commands
 from tasks.shared.config.compose import compose_config, parse_overrides, plain
 from tasks.shared.config.stage_configs import with_stages
+from tasks.shared.config.typed import typed
 from tasks.shared.data.image_set import CroppedDataset, FolderImages
 from tasks.shared.data.loading import make_loader
 from tasks.shared.errors import UserError
@@ -22,6 +23,8 @@ from tasks.shared.images.crops import TrainCrop
 from tasks.shared.images.decode import OnCorrupt, decode_image, open_image, read_bytes, read_image
 from tasks.shared.images.limits import DEFAULT, KEY, max_megapixels, set_max_megapixels
 from tasks.shared.inference.predict import _in_groups
+from tasks.shared.inference.settings import PredictConfig
+from tasks.shared.training.settings import EvalConfig
 from tests.tasks.shared.image_bombs import jpeg, saved
 
 TOOLS = ("train", "eval", "predict", "convert_weights", "benchmark")
@@ -43,8 +46,7 @@ def test_each_tool_that_reads_images_has_the_key_with_its_default(tool: str) -> 
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), True, "180", None])
 def test_what_is_no_number_above_0_is_refused(value: Any) -> None:
     with pytest.raises(UserError, match=r"max_megapixels=.*; expected a number above 0"):
-        set_max_megapixels(value)
-    assert max_megapixels() == DEFAULT
+        typed(EvalConfig, {"checkpoint": "run", "output": None, KEY: value})
 
 
 def test_the_key_moves_the_limit_and_pils_with_it(tmp_path: Path) -> None:
@@ -95,19 +97,20 @@ def test_no_config_of_a_run_holds_it_and_none_that_does_is_heard(
     class Carried:
         resumable = True
 
-    Carried.config = config | {KEY: 1e9}  # type: ignore[attr-defined]
+    Carried.carried = config | {KEY: 1e9}  # type: ignore[attr-defined]
     monkeypatch.setattr("tasks.shared.records.checkpoint.load_checkpoint", lambda path: Carried)
     monkeypatch.setattr(
         "tasks.shared.records.checkpoint.find_checkpoint", lambda place, *_: tmp_path / "checkpoints/best.ckpt"
     )
-    for tool, more in (("eval", []), ("predict", [f"input={tmp_path}"])):
+    tools: Any = (("eval", EvalConfig, []), ("predict", PredictConfig, [f"input={tmp_path}"]))
+    for tool, made, more in tools:
         given = [f"checkpoint={tmp_path}", *more]
         for arguments, expected in ((given, DEFAULT), ([*given, f"{KEY}=20"], 20)):
             set_max_megapixels(7)
-            commands._from_checkpoint(tool, arguments, unused="data")
+            commands._from_checkpoint(tool, made, arguments, unused="data")
             assert max_megapixels() == expected
     with pytest.raises(UserError, match=r"max_megapixels=-3"):
-        commands._from_checkpoint("eval", [f"checkpoint={tmp_path}", f"{KEY}=-3"], unused="data")
+        commands._from_checkpoint("eval", EvalConfig, [f"checkpoint={tmp_path}", f"{KEY}=-3"], unused="data")
 
 
 def test_stages_and_their_digits_know_nothing_of_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from torch import nn
 from tasks.shared.config.carried import check_config
 from tasks.shared.config.compose import compose_config, plain
 from tasks.shared.config.consent import hear
+from tasks.shared.config.nodes import NetworkConfig
 from tasks.shared.distillation.timm_model import timm_teacher
 from tasks.shared.errors import UserError
 from tasks.shared.network import planned as module
@@ -42,9 +43,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_network_that_takes_minutes_to_lay_out_is_refused(name: str, options: dict[str, Any], short: None) -> None:
     config, start = config_of(name, options), time.process_time()
     with pytest.raises(UserError, match=r"file: its network takes more than 1 seconds"):
-        load_task(config, {"a": torch.zeros(1)}, 10, "file")
+        load_task(NetworkConfig.of(config), {"a": torch.zeros(1)}, 10, "file")
     with pytest.raises(UserError, match="takes more than 1 seconds"):
-        meta_network(config, 10)
+        meta_network(NetworkConfig.of(config), 10)
     assert time.process_time() - start < 8
 
 
@@ -72,11 +73,11 @@ def test_a_run_without_weights_is_begun_with_no_more_than_memory_holds() -> None
     """Its file could say any width: 60 wide it would have 11,000 million weights."""
     config = plain(compose_config("train", ["task=classification", "data=image_folder", "data.root=x"]))
     wide = config | {"backbone": config["backbone"] | {"alpha": 60.0}}
-    check_new(wide, 10)  # a command line's own affair
+    check_new(NetworkConfig.of(wide), 10)  # a command line's own affair
     hear([], carried=True)
     try:
-        check_new(config, 10)
+        check_new(NetworkConfig.of(config), 10)
         with pytest.raises(UserError, match=r"the run's network has .* weights; expected 1,073,741,824 at most"):
-            check_new(wide, 10)
+            check_new(NetworkConfig.of(wide), 10)
     finally:
         hear([], carried=False)

@@ -1,6 +1,7 @@
 """Starting from another run, and freezing."""
 
 import logging
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import torch
 from omegaconf import DictConfig
 
 from backbone import MobileNetV1
-from tasks.shared.config.compose import compose_config
+from tasks.shared.config.compose import changed, compose_config, plain
 from tasks.shared.errors import UserError
 from tasks.shared.network.timm_backbone import TimmBackbone
-from tasks.shared.network.transfer import adopt_backbone, freeze, start_from
+from tasks.shared.network.transfer import adopted, freeze, start_from
 from tasks.shared.records.checkpoint import KEY, Checkpoint
 from tasks.shared.training.optim import parameter_groups
+from tasks.shared.training.settings import run_of
 from tasks.ssd import SSD
 
 INFO = {"class_names": ["a", "b"], "category_ids": [1, 2]}
@@ -25,7 +27,8 @@ def network(classes: int = 2, alpha: float = 0.25, taps: tuple[int, ...] = (16, 
 
 
 def checkpoint_of(task: SSD, info: dict[str, Any] | None = None) -> Checkpoint:
-    return Checkpoint(Path("old.ckpt"), {}, info or INFO, 2, task.state_dict(), False)
+    network: Any = None  # only its weights are taken
+    return Checkpoint(Path("old.ckpt"), {}, network, None, info or INFO, 2, task.state_dict(), False)
 
 
 def test_a_kept_head_takes_every_weight() -> None:
@@ -121,9 +124,14 @@ def composed(run: Path, *overrides: str) -> DictConfig:
     return compose_config("train", ["task=ssd", f"init.run='{run}'", *overrides])
 
 
+def adopt(config: DictConfig, *given: Set[str]) -> DictConfig:
+    run = run_of(plain(config))
+    return changed(config, adopted(run.init, run.network, *given))
+
+
 def test_a_run_brings_its_backbone_but_not_its_taps(old_run: Path) -> None:
     config = composed(old_run)
-    adopt_backbone(config, {"task", "init.run"})
+    config = adopt(config, {"task", "init.run"})
     assert config.backbone == {
         "_target_": "backbone.MobileNetV1", "alpha": 0.25, "padding": "symmetric", "taps": [16, 32],
     }  # fmt: skip
@@ -133,30 +141,30 @@ def test_a_run_brings_its_backbone_but_not_its_taps(old_run: Path) -> None:
 
 def test_what_the_user_asked_for_is_not_overruled(old_run: Path) -> None:
     config = composed(old_run, "resolution=128", "backbone.alpha=0.25")
-    adopt_backbone(config, {"resolution", "backbone.alpha"})
+    config = adopt(config, {"resolution", "backbone.alpha"})
     assert config.resolution == 128
     config = composed(old_run, "backbone.alpha=0.5", "backbone.padding=same")
     with pytest.raises(UserError, match=r"alpha=0\.5 .* has 0\.25; backbone\.padding=same .* has symmetric"):
-        adopt_backbone(config, {"backbone.alpha", "backbone.padding"})
+        config = adopt(config, {"backbone.alpha", "backbone.padding"})
 
 
 def test_an_experiment_keeps_what_it_sets_and_nothing_else(old_run: Path) -> None:
     config = composed(old_run, "experiment=by_heart")
-    adopt_backbone(config, {"experiment"}, {"data.augment", "init.method"})
+    config = adopt(config, {"experiment"}, {"data.augment", "init.method"})
     assert config.resolution == 96 and config.backbone.alpha == 0.25
     config = composed(old_run, "resolution=128")  # as an experiment would
-    adopt_backbone(config, {"experiment"}, {"resolution"})
+    config = adopt(config, {"experiment"}, {"resolution"})
     assert config.resolution == 128
     with pytest.raises(UserError, match=r"alpha=1\.0 was asked for, but the run has 0\.25"):
-        adopt_backbone(composed(old_run), {"experiment"}, {"backbone", "backbone.alpha"})
+        adopt(composed(old_run), {"experiment"}, {"backbone", "backbone.alpha"})
 
 
 def test_a_method_that_the_runs_weights_would_replace_is_refused(old_run: Path) -> None:
     for head in ("keep", "new"):
         config = composed(old_run, "init.method=isometric", f"init.head={head}")
-        adopt_backbone(config, {"init.run"})  # a recipe's gives way
+        config = adopt(config, {"init.run"})  # a recipe's gives way
         if head == "new":
-            adopt_backbone(config, {"init.method"})
+            config = adopt(config, {"init.method"})
             continue
         with pytest.raises(UserError, match=r"init\.method=isometric, init\.run=.*old\.ckpt: .*init\.head=new"):
-            adopt_backbone(config, {"init.method"})
+            config = adopt(config, {"init.method"})

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from backbone import Cost, count_cost
-from tasks.shared.config.compose import compose_config
+from tasks.shared.config.compose import compose_config, plain
+from tasks.shared.config.typed import typed
 from tasks.shared.errors import UserError
 from tasks.shared.paper.budget import Budget, Sized, budget_grid, sized_networks
 from tasks.shared.paper.composed import cost_data, cost_grids, group, stage, times
+from tasks.shared.paper.settings import BudgetConfig
 from tests.tools.test_figures import COSTS, RESOLUTIONS
 
 
@@ -102,6 +104,7 @@ def test_a_budget_of_parameters_counts_all_that_are_learnable() -> None:
 
 @pytest.mark.parametrize("value", [0, -1, "many", math.nan, math.inf, True])
 def test_a_limit_is_a_number_above_0(value: Any) -> None:
+    own = plain(compose_config("cost", []))["budget"]
     for key in ("mult_adds", "parameters"):
-        with pytest.raises(UserError, match=f"budget.{key}={value}; expected a number above 0"):
-            Budget(**{key: value})
+        with pytest.raises(UserError, match=f"^budget.{key}=(?i:{value}); expected a number above 0, such as 100e6"):
+            typed(BudgetConfig, own | {key: value}, key="budget")

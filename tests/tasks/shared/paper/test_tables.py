@@ -7,6 +7,7 @@ import pytest
 
 import backbone.mobilenet
 from tasks.shared.config.compose import CONFIGS, compose_config
+from tasks.shared.paper.backbones import alpha_of
 from tasks.shared.paper.counting import Counter
 from tasks.shared.paper.results import fill_tables
 from tasks.shared.paper.rows import Preset
@@ -202,7 +203,7 @@ def test_a_preset_is_of_its_rows_width_and_resolution(counter: Counter) -> None:
     for row in (row for table in TABLES for row in table.rows):
         if isinstance(row.network, Preset) and (name := re.fullmatch(r"([\d.]+) MobileNet(-(\d+))?", row.name)):
             config = counter.config(row.network)
-            assert (config["backbone"]["alpha"], config["resolution"]) == (float(name[1]), int(name[3] or 224))
+            assert (alpha_of(config.backbone), config.resolution) == (float(name[1]), int(name[3] or 224))
             named += 1
     assert named == 25
 

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from backbone import MobileNetV1
-from tasks.shared.errors import UserError
-from tasks.shared.training.optim import OPTIMIZERS, make_optimizer, make_schedule, parameter_groups
+from tasks.shared.training.optim import make_optimizer, make_schedule, parameter_groups
 
 
 def names(network: nn.Module, parameters: list[nn.Parameter]) -> set[str]:
@@ -91,11 +90,6 @@ def test_optimizers_are_fused_where_torch_has_it():
     assert not make_optimizer(network.to("meta"), "adamw", 0.01, 0.1).defaults["fused"]
 
 
-def test_an_unknown_optimizer_is_refused():
-    with pytest.raises(UserError, match=rf"optim\.name='lamb'; expected one of {', '.join(OPTIMIZERS)}"):
-        make_optimizer(nn.Linear(2, 2), "lamb", 0.1, 0)
-
-
 class OneNumber(nn.Module):
     """A single weight, of the shape of a matrix so that it may decay."""
 
@@ -171,11 +165,6 @@ def test_schedules_worked_by_hand(options, steps, expected):
     assert factors(steps, **options) == pytest.approx(expected, abs=1e-12)
 
 
-def test_an_unknown_schedule_is_refused():
-    with pytest.raises(UserError, match=r"optim\.schedule='linear'; expected one of cosine"):
-        factors([0], schedule="linear")
-
-
 def test_the_backbone_may_learn_slower():
     network = nn.Module()
     network.backbone, network.head = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)), nn.Linear(3, 2)
@@ -185,5 +174,3 @@ def test_the_backbone_may_learn_slower():
     assert rates[id(network.backbone[0].weight)] == (pytest.approx(0.05), 0.1)
     assert rates[id(network.backbone[1].weight)] == (pytest.approx(0.05), 0.0)
     assert rates[id(network.head.weight)] == (0.5, 0.1) and rates[id(network.head.bias)] == (0.5, 0.0)
-    with pytest.raises(UserError, match=r"optim\.backbone_lr=0"):
-        make_optimizer(network, "sgd", 0.5, 0.1, backbone_lr=0)

@@ -3,29 +3,39 @@
 import ast
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.shared.commands.stage_paths import check_outputs, resume_command
 from tasks.shared.config.compose import compose_config, parse_overrides, plain, quote_paths
 from tasks.shared.config.consent import hear
+from tasks.shared.config.nodes import Node
 from tasks.shared.config.paths import absolute
-from tasks.shared.config.stage_configs import with_stages
-from tasks.shared.config.stage_paths import check_names, check_outputs, resume_command
+from tasks.shared.config.stage_configs import check_names, with_stages
 from tasks.shared.distillation.exported import exported_teacher
+from tasks.shared.distillation.settings import TeacherConfig, TeacherKeys
 from tasks.shared.errors import UserError
 from tasks.shared.files.folders import claimed
 from tasks.shared.processes.failures import resume_hint
+from tasks.shared.training.settings import RunConfig, run_of
 from tasks.shared.training.stages import _alone
+from tests.runs import composed_run
 
 
-def run_of(folder: Path, *arguments: str) -> dict[str, Any]:
-    """The config that a run in `folder` has, as a checkpoint carries it."""
+def run_in(folder: Path, *arguments: str) -> RunConfig:
+    """The config that a run in `folder` has."""
     overrides = quote_paths(list(arguments))
     job = plain(compose_config("train", overrides))
     del job["output"], job["resume"]
-    return absolute(with_stages(job, overrides, folder))
+    return run_of(absolute(with_stages(job, overrides, folder)))
+
+
+def kept_in(config: RunConfig, name: str, output: str) -> RunConfig:
+    """With a stage of this name that is kept there."""
+    return replace(config, stages={name: replace(config, output=output)})
 
 
 @pytest.fixture
@@ -42,22 +52,22 @@ def test_names_that_are_no_folders_are_refused(name: str) -> None:
 
 def test_a_bad_name_is_refused_on_the_command_line_too(place: Path) -> None:
     with pytest.raises(UserError, match="letters, digits"):
-        run_of(place / "run", """stages={../up: ["seed=1"]}""")
+        run_in(place / "run", """stages={../up: ["seed=1"]}""")
 
 
 @pytest.mark.parametrize("task", ["facenet", "face_attributes"])
 def test_what_the_recipe_keeps_needs_no_word(task: str, place: Path) -> None:
-    config = run_of(place / "run", f"task={task}")
-    kept = Path(config["stages"]["teacher"]["output"])
-    assert kept.is_absolute() and kept.parent == Path(config["data"]["root"] + "_teachers")
+    config = run_in(place / "run", f"task={task}")
+    kept = Path(str(config.stages["teacher"].output))
+    assert kept.is_absolute() and kept.parent == Path(config.root + "_teachers")
     check_outputs(config, place / "run", {})
-    moved = config | {"stages": {"teacher": config["stages"]["teacher"] | {"output": f"{kept.parent}/../up/01234567"}}}
+    moved = kept_in(config, "teacher", f"{kept.parent}/../up/01234567")
     with pytest.raises(UserError, match="outside of the run"):
         check_outputs(moved, place / "run", {})
 
 
 def test_a_root_of_the_file_allows_nothing_and_one_of_the_command_line_does(place: Path) -> None:
-    config = run_of(place / "run", "task=facenet", "data.root=else where/faces")
+    config = run_in(place / "run", "task=facenet", "data.root=else where/faces")
     with pytest.raises(UserError) as caught:
         check_outputs(config, place / "run", {})
     assert f"'data.root={place}/else where/faces'" in str(caught.value)
@@ -69,7 +79,7 @@ def test_a_root_of_the_file_allows_nothing_and_one_of_the_command_line_does(plac
 
 def test_a_place_of_the_command_line_has_to_be_given_again(place: Path) -> None:
     own = """stages={first: ["teacher=none", "output=kept"]}"""
-    config = run_of(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
+    config = run_in(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
     with pytest.raises(UserError, match=rf"go on with: python .* stages\.first\.output={place}/kept$"):
         check_outputs(config, place / "run", {})
     check_outputs(config, place / "run", {"stages.first.output": "kept"})
@@ -77,31 +87,33 @@ def test_a_place_of_the_command_line_has_to_be_given_again(place: Path) -> None:
         check_outputs(config, place / "run", {"stages.other.output": "kept"})
     command = resume_command(place / "run", config)
     assert command == f"python tools/train.py resume={place}/run stages.first.output={place}/kept"
-    Path(config["stages"]["first"]["output"]).mkdir(parents=True)
-    Path(config["stages"]["first"]["output"], "metrics.json").touch()
+    kept = Path(str(config.stages["first"].output))
+    kept.mkdir(parents=True)
+    (kept / "metrics.json").touch()
     check_outputs(config, place / "run", {})  # made: nothing is written there any more
     assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"
 
 
 def test_below_the_run_is_its_own(place: Path) -> None:
-    stage = {"output": f"{place}/run/stages/x"}
-    config = {"task": {"name": "ssd"}, "data": {"choice": "coco"}, "stages": {"x": stage}}
-    check_outputs(config, place / "run", {})
+    config = composed_run("task=ssd", "data=coco", "data.root=x")
+    check_outputs(kept_in(config, "x", f"{place}/run/stages/x"), place / "run", {})
     for output in (f"{place}/run/../y", f"{place}/runs", str(place)):
-        stage["output"] = output
         with pytest.raises(UserError):
-            check_outputs(config, place / "run", {})
+            check_outputs(kept_in(config, "x", output), place / "run", {})
 
 
 @pytest.mark.parametrize("choice", ["no such", "coco_sample,x", "[a]", None, 3])
 def test_choices_of_a_stranger_are_no_settings(choice: Any, place: Path) -> None:
-    config = {"task": {"name": choice}, "data": {"choice": choice}, "stages": {"x": {"output": "/y"}}}
+    config = composed_run("task=ssd")
+    assert config.data is not None
+    task, data = replace(config.task, name=choice), replace(config.data, name=choice)
+    config = kept_in(replace(config, task=task, data=data), "x", "/y")
     with pytest.raises(UserError, match=r"stages\.x\.output=/"):
         check_outputs(config, place / "run", {})
 
 
 def test_drawn_data_are_named_until_there_is_a_checkpoint(place: Path) -> None:
-    config = run_of(place / "run", "task=ssd")
+    config = run_in(place / "run", "task=ssd")
     root = f"{place}/data/coco_sample"
     assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run data.root={root}"
     (place / "run/checkpoints").mkdir(parents=True)
@@ -119,7 +131,7 @@ def test_names_of_strangers_are_words_of_printed_commands(command: str, place: P
     folder.mkdir()
     (folder / "config.yaml").touch()
     if command == "resume":
-        told = resume_command(folder, {"task": {"name": "ssd"}, "data": {"root": HOSTILE, "choice": "coco_sample"}})
+        told = resume_command(folder, composed_run("task=ssd", f"data.root={HOSTILE}"))
     elif command == "hint":
         told = resume_hint(folder).partition("go on with: ")[2]
     elif command == "exported":
@@ -143,14 +155,12 @@ def test_what_a_file_alone_says_is_no_word_of_the_command(place: Path) -> None:
     """Who stops a run that came from a stranger, and copies the command, has not asked for the stranger's code."""
     hear(parse_overrides(["resume=run"]), carried=True)
     try:
-        config = {
-            "task": {"name": "ssd", "_target_": "os.system"},
-            "teacher": {"_target_": "subprocess.getoutput", "path": "x"},
-            "data": {"root": "/home", "choice": "coco_sample"},
-        }
+        teacher = TeacherConfig(Node("teacher", "subprocess.getoutput", None, {"path": "x"}), TeacherKeys())
+        config = composed_run("task=ssd", "data.root=/home")
+        config = replace(config, task=replace(config.task, target="os.system"), teacher=teacher)
         assert resume_command(place / "run", config) == f"python tools/train.py resume={place}/run"
         hear(parse_overrides(["resume=run", "task=ssd", "task._target_=my.Own", "data.root=here"]), carried=True)
-        config["task"]["_target_"] = "my.Own"  # type: ignore[index]
+        config = replace(config, task=replace(config.task, target="my.Own"))
         assert resume_command(place / "run", config).endswith("run data.root=/home task._target_=my.Own")
     finally:
         hear([], carried=False)
@@ -162,14 +172,13 @@ def test_links_in_the_folder_that_is_given_lead_nowhere_else(place: Path) -> Non
     (place / "set").mkdir()
     (place / "set/kept").symlink_to(place / "elsewhere")
     own = """stages={first: ["teacher=none", "output=set/kept"]}"""
-    config = run_of(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
+    config = run_in(place / "run", "task=classification", "data=image_folder", "data.root=set", own)
     with pytest.raises(UserError, match=rf"outside of the run.* stages\.first\.output={place}/set/kept"):
         check_outputs(config, place / "run", {"data.root": "set"})
     check_outputs(config, place / "run", {"data.root": "set", "stages.first.output": "set/kept"})
     (place / "linked").symlink_to(place / "set")
     (place / "set/kept").unlink()
-    moved = {"first": config["stages"]["first"] | {"output": f"{place}/linked/kept/01234567"}}
-    check_outputs(config | {"stages": moved}, place / "run", {"data.root": "linked"})
+    check_outputs(kept_in(config, "first", f"{place}/linked/kept/01234567"), place / "run", {"data.root": "linked"})
 
 
 def test_a_lock_is_no_link(place: Path) -> None:
